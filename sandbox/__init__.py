@@ -1,5 +1,5 @@
-"""A real Kubernetes control plane and the real AWS Karpenter on this machine; AWS and the nodes are simulated."""
+"""A real Kubernetes control plane and the real AWS Karpenter here; AWS and the nodes are simulated."""
 
 
 class SandboxError(Exception):
-    """The environment failed (a build, a process, a server). The message is complete: show it without a traceback."""
+    """The environment failed (a build, a process, a server). The message is complete: no traceback."""

@@ -1,7 +1,8 @@
 """The sandbox's programs, built from their pinned Go modules and kept in a cache outside the repository.
 
-Each folder of `sandbox/modules` is one Go module whose `tool` directives name the programs and whose go.sum pins
-every byte of source. What comes out depends on nothing else, so a digest of the module is its name in the cache.
+Each folder of `sandbox/modules` is one Go module whose `tool` directives name the programs and whose go.sum
+pins every byte of source. What comes out depends on nothing else, so a digest of the module is its name in
+the cache.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Module:
-    """One Go module of `sandbox/modules`: the programs it builds (Go's name -> ours) and the files it brings."""
+    """One Go module of `sandbox/modules`: its programs (Go's name -> ours) and the files it brings."""
 
     name: str
     programs: Mapping[str, str]
@@ -98,8 +99,8 @@ _KARPENTER = Module(
 def ensure_binaries(progress: Progress) -> Binaries:
     """Build what the cache lacks; a second call takes milliseconds and needs neither Go nor a network.
 
-    Raises SandboxError for a platform without Go, a missing network, a full disk, or a failed build: one message
-    with the last lines of the log and its path.
+    Raises SandboxError for a platform without Go, a missing network, a full disk, or a failed build: one
+    message with the last lines of the log and its path.
     """
     karpenter, kwok, kubernetes = (_ensure(each, progress) for each in (_KARPENTER, _KWOK, _KUBERNETES))
     return Binaries(
@@ -124,7 +125,7 @@ def cache_directory(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def target(system: str | None = None, machine: str | None = None) -> str:
-    """Go's name of this platform, such as `linux/amd64`. Raises SandboxError where the programs do not run."""
+    """Go's name of this platform: `linux/amd64`. Raises SandboxError for one without a sandbox."""
     goos = (system or platform.system()).lower()
     goarch = _MACHINES.get((machine or platform.machine()).lower())
     if goos not in ("linux", "darwin") or goarch is None:
@@ -135,7 +136,7 @@ def target(system: str | None = None, machine: str | None = None) -> str:
 
 
 def build_flags() -> list[str]:
-    """The flags of `go build`. Karpenter reads the API server's version, which an unstamped build does not have."""
+    """The flags of `go build`. Karpenter reads the API server's version, so it must be stamped."""
     major, minor, _ = SANDBOX_KUBERNETES.removeprefix("v").split(".")
     stamp = {"gitVersion": SANDBOX_KUBERNETES, "gitMajor": major, "gitMinor": minor}
     assignments = [f"-X k8s.io/component-base/version.{name}={value}" for name, value in stamp.items()]
@@ -192,7 +193,8 @@ def _compile(run: GoRun, module: Module, destination: Path) -> None:
     packages = run("download", ["list", "-deps", "tool"], _downloaded)
 
     def compiled(log: str) -> str:
-        return f"{len(log.splitlines())} packages compiled of {len(packages)}, less those that Go has in its cache"
+        done = len(log.splitlines())
+        return f"{done} of {len(packages)} packages compiled (those in Go's cache need not be)"
 
     command = ["build", "-v", *build_flags(), "-o", f"{destination}{os.sep}", "tool"]
     run("compile", command, compiled)
@@ -277,22 +279,21 @@ def go_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **fixed}
 
 
-_CAUSES = (
-    (r"no space left on device|disk quota exceeded", "the disk is full"),
-    (
-        r"dial tcp|no such host|i/o timeout|connection refused|TLS handshake|Temporary failure in name resolution"
-        r"|No matching distribution|proxyconnect|network is unreachable",
-        "no answer from the network; a first build downloads its sources, through GOPROXY or a proxy where one is set",
+_CAUSES = {
+    "the disk is full": r"no space left on device|disk quota exceeded",
+    "a download is not what go.sum pins": r"checksum mismatch|SECURITY ERROR",
+    "no answer from the network, from which a first build takes its sources": (
+        r"dial tcp|no such host|i/o timeout|connection refused|TLS handshake|proxyconnect"
+        r"|network is unreachable|Temporary failure in name resolution|No matching distribution"
     ),
-    (r"checksum mismatch|SECURITY ERROR", "a download is not what go.sum pins"),
-    (r"permission denied|read-only file system", "a folder cannot be written"),
-    (r"signal: killed|cannot allocate memory", "there is too little memory"),
-)
+    "a folder cannot be written": r"permission denied|read-only file system",
+    "there is too little memory": r"signal: killed|cannot allocate memory",
+}
 
 
 def explain_failure(name: str, step: str, text: str, log: Path) -> str:
     """One message: the cause where the log names one that we know, then the log's end and path."""
-    cause = next((cause for pattern, cause in _CAUSES if re.search(pattern, text)), "see below")
+    cause = next((cause for cause, pattern in _CAUSES.items() if re.search(pattern, text)), "see below")
     return f"building {name} failed ({step}): {cause}\n{log_tail(log)}"
 
 

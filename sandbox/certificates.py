@@ -1,4 +1,4 @@
-"""The control plane's keys and certificates: one authority, a server certificate for loopback, clients by name."""
+"""The control plane's keys and certificates: an authority, a server certificate for loopback, clients."""
 
 from __future__ import annotations
 

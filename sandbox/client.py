@@ -1,8 +1,8 @@
 """The Kubernetes API as plain dicts: server-side apply, get, list, delete, patch, watch.
 
-The `kubernetes` package brings the kubeconfig, TLS and connection pool. Its dynamic client is not used: it keeps
-what it discovered in a temporary file that the next sandbox would find, and knows nothing of kinds added later.
-Discovery here is one request for a group and version, kept in memory.
+The `kubernetes` package brings the kubeconfig, TLS and connection pool. Its dynamic client is not used: it
+keeps what it discovered in a temporary file that the next sandbox would find, and knows nothing of kinds
+added later. Discovery here is one request for a group and version, kept in memory.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from sandbox import SandboxError
 FIELD_MANAGER = "gpu-slicing"
 
 Manifest = dict[str, Any]
+Manifests = list[Manifest]
 PatchType = Literal["merge", "strategic", "json"]
 
 _PATCH_CONTENT = {
@@ -36,7 +37,7 @@ _NOT_FOUND = 404
 
 
 class ApiRefused(SandboxError):
-    """The API server said no. `status` is the HTTP code, `reason` Kubernetes' own word (Invalid, Conflict, ...)."""
+    """The API server said no: `status` is the HTTP code, `reason` Kubernetes' word for it (Invalid)."""
 
     def __init__(self, kind: str, name: str, status: int, reason: str, message: str) -> None:
         super().__init__(f"the API server refused {kind} {name}: {message}")
@@ -72,7 +73,7 @@ class Cluster:
         self._resources: dict[tuple[str, str], _Resource] = {}
 
     def apply(self, manifest: Manifest, *, dry_run: bool = False, force: bool = True) -> Manifest:
-        """Server-side apply; the object as the server has it afterwards (with `dry_run`: as it would have it).
+        """Server-side apply; returns the object as the server has it, or would have it (`dry_run`).
 
         A namespaced object without a namespace goes to `default`. Raises ApiRefused.
         """
@@ -102,13 +103,13 @@ class Cluster:
 
     def list(
         self, api_version: str, kind: str, namespace: str | None = None, label_selector: str | None = None
-    ) -> list[Manifest]:
+    ) -> Manifests:
         """The objects of a namespace, or of all of them. Raises ApiRefused."""
         return self.list_with_version(api_version, kind, namespace, label_selector)[0]
 
     def list_with_version(
         self, api_version: str, kind: str, namespace: str | None = None, label_selector: str | None = None
-    ) -> tuple[list[Manifest], str]:
+    ) -> tuple[Manifests, str]:
         """`list`, and the resource version from which `watch` goes on without a gap."""
         query = {"labelSelector": label_selector} if label_selector else {}
         url = self._resource(api_version, kind).url(namespace)

@@ -1,7 +1,7 @@
 """The control plane of one sandbox: etcd, API server, controller manager, scheduler and KWOK, on loopback.
 
-The cluster is new at every start: its purpose is to show what a deployment does, and yesterday's objects would
-hide that.
+The cluster is new at every start: its purpose is to show what a deployment does, and yesterday's objects
+would hide that.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,9 @@ def start(
 ) -> Sandbox:
     """The control plane of this folder, ready: it is returned as it is when it runs, else made anew.
 
-    Ready means: the API server answers, Karpenter's CRDs are established, the controllers, the scheduler and KWOK
-    work. What an earlier, killed run left (processes, data) is removed first. `binaries` saves the look into the
-    cache. Raises SandboxError; then nothing is left running, and the logs are kept.
+    Ready means: the API server answers, Karpenter's CRDs are established, the controllers, the scheduler
+    and KWOK work. What an earlier, killed run left (processes, data) is removed first. `binaries` saves the
+    look into the cache. Raises SandboxError; then nothing is left running, and the logs are kept.
     """
     with _exclusive(directory, progress):
         running = _healthy(directory)
@@ -256,19 +257,14 @@ def _established(cluster: Cluster, name: str) -> bool:
 
 
 def _wait_for_components(sandbox: Sandbox, cluster: Cluster, credentials: Credentials) -> None:
-    context = ssl.create_default_context(cafile=str(credentials.authority))
-    for name in (CONTROLLER_MANAGER, SCHEDULER):
-        url = f"https://{LOOPBACK}:{sandbox.ports[name]}/healthz"
-        _wait(sandbox, lambda url=url: _answers(url, context), f"{name} to be healthy")
-    kwok_url = f"http://{LOOPBACK}:{sandbox.ports[KWOK]}/healthz"
-    _wait(sandbox, lambda: _answers(kwok_url), "KWOK to be healthy")
+    trust = ssl.create_default_context(cafile=str(credentials.authority))
+    # KWOK alone serves plain HTTP.
+    for name, scheme in ((CONTROLLER_MANAGER, "https"), (SCHEDULER, "https"), (KWOK, "http")):
+        url = f"{scheme}://{LOOPBACK}:{sandbox.ports[name]}/healthz"
+        _wait(sandbox, partial(_answers, url, trust), f"{name} to be healthy")
     # Without its service account a namespace takes no pods.
     account = ("v1", "ServiceAccount", "default", "default")
-    _wait(
-        sandbox,
-        lambda: cluster.get(*account) is not None,
-        "the controllers to make the default service account",
-    )
+    _wait(sandbox, lambda: cluster.get(*account) is not None, "the default service account")
 
 
 def _wait(sandbox: Sandbox, condition: Callable[[], bool], what: str) -> None:
@@ -282,10 +278,10 @@ def _ready(cluster: Cluster) -> bool:
         return False
 
 
-def _answers(url: str, context: ssl.SSLContext | None = None) -> bool:
+def _answers(url: str, trust: ssl.SSLContext) -> bool:
     # No proxy of the caller's environment may stand before loopback.
     opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
     )
     try:
         with opener.open(url, timeout=5) as answer:

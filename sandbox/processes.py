@@ -22,13 +22,14 @@ from sandbox import SandboxError
 
 LOOPBACK = "127.0.0.1"
 
-# Two reads of one process' start time differ by the resolution of the boot time (psutil: 0.01 s, and 1 s where
-# the system's clock is being slewed); a reused pid starts later than that.
+# Two reads of one process' start time differ by the resolution of the boot time (psutil: 0.01 s, and 1 s
+# where the system's clock is being slewed); a reused pid starts later than that.
 _SAME_START_SECONDS = 1.0
 
 _T = TypeVar("_T")
 
-# Popen objects of this program's own children: polling them reaps a child that ended, which is otherwise a zombie.
+# Popen objects of this program's own children: polling them reaps a child that ended, which is otherwise a
+# zombie.
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
@@ -144,8 +145,8 @@ def wait_for(
 ) -> _T:
     """The first truthy value of `condition`, asked every `poll` seconds.
 
-    Raises SandboxError after `timeout` seconds, or at once when a process in `watch` has died; the message names
-    `what` was waited for and shows the end of that process' log.
+    Raises SandboxError after `timeout` seconds, or at once when a process in `watch` has died; the message
+    names `what` was waited for and shows the end of that process' log.
     """
     watched = tuple(watch)
     deadline = time.monotonic() + timeout

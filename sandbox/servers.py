@@ -26,8 +26,8 @@ PORTS = (*SERVERS, "etcd-peer")
 # Seconds; KWOK renews each node's lease well within it, as a kubelet does (its default is 40 too).
 _NODE_LEASE_SECONDS = 40
 
-# Requests per second and burst: client-side limits (20 and 30 by default) would make a thousand pods the test of
-# a limit that no real cluster of this size has.
+# Requests per second and burst: client-side limits (20 and 30 by default) would make a thousand pods the
+# test of a limit that no real cluster of this size has.
 _CLIENT_RATE = ["--kube-api-qps=500", "--kube-api-burst=1000"]
 
 
@@ -57,7 +57,7 @@ class Credentials:
 
 
 def issue(directory: Path) -> Credentials:
-    """Sign everything afresh into `directory`. Kubernetes' own roles know the components by these user names."""
+    """Sign everything afresh. Kubernetes' own roles know the components by these user names."""
     authority = Authority(directory)
     clients = {
         "admin": authority.client("admin", "admin", "system:masters"),

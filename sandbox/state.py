@@ -16,8 +16,8 @@ from sandbox.processes import ProcessRecord
 
 DEFAULT_DIRECTORY = Path(__file__).resolve().parents[1] / ".sandbox"
 
-# Every child carries this variable, so that a child whose record was lost (a caller killed between starting it and
-# writing it down) is still found and ended.
+# Every child carries this variable, so that a child whose record was lost (a caller killed between starting
+# it and writing it down) is still found and ended.
 MARKER = "GPU_SLICING_SANDBOX"
 
 Progress = Callable[[str], None]
@@ -79,7 +79,7 @@ class Sandbox:
 
     @classmethod
     def find(cls, directory: Path = DEFAULT_DIRECTORY) -> Sandbox | None:
-        """The sandbox in the folder, None where there is none. Raises SandboxError for an unreadable state."""
+        """The sandbox in the folder, None where there is none. Raises SandboxError if it is unreadable."""
         path = directory / "state.json"
         try:
             data = json.loads(path.read_text())
