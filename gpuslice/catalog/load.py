@@ -22,9 +22,7 @@ from typing import cast, get_args
 
 from gpuslice.catalog.records import Architecture, GpuModel, InstanceType, MigProfile, MigStatus
 
-PRICE_SOURCE = (
-    "github.com/aws/karpenter-provider-aws pkg/providers/pricing/zz_generated.pricing_aws.go (on demand)"
-)
+PRICE_SOURCE = "github.com/aws/karpenter-provider-aws pkg/providers/pricing/zz_generated.pricing_aws.go (on demand)"
 PRICE_DATE = "2026-07-20"
 PRICE_REGION = "us-east-1"
 HOURS_PER_MONTH = 720

@@ -15,9 +15,7 @@ KUBERNETES = "1.35"
 
 # Source: karpenter.sh compatibility matrix, oldest Karpenter minor for each Kubernetes minor (August 2026).
 # by hand: a support statement that changes with the tests, not with a release
-KARPENTER_MINIMUM: Mapping[str, str] = MappingProxyType(
-    {"1.33": "1.5", "1.34": "1.6", "1.35": "1.9", "1.36": "1.13"}
-)
+KARPENTER_MINIMUM: Mapping[str, str] = MappingProxyType({"1.33": "1.5", "1.34": "1.6", "1.35": "1.9", "1.36": "1.13"})
 KUBERNETES_SUPPORTED: tuple[str, ...] = tuple(KARPENTER_MINIMUM)
 
 # Source: github.com/aws/karpenter-provider-aws release v1.14.1; its charts carry the version without the v.

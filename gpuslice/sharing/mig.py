@@ -98,9 +98,7 @@ def shares(mig_gpu: str, layout: Mapping[str, int]) -> dict[str, Fraction]:
     compute = max(profile.compute_slices for profile in profiles.values())
     memory = _memory_slices(mig_gpu)
     weights = {
-        name: max(
-            Fraction(profiles[name].compute_slices, compute), Fraction(profiles[name].memory_slices, memory)
-        )
+        name: max(Fraction(profiles[name].compute_slices, compute), Fraction(profiles[name].memory_slices, memory))
         for name, _ in counts
     }
     total = sum(weights[name] * count for name, count in counts)

@@ -1,0 +1,83 @@
+"""A Deployment that proves that slices of a pool can be had: each pod holds one and lists its GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpuslice.catalog import versions
+from gpuslice.manifests.tenancy import MANAGED_BY, namespace
+from gpuslice.pools import Pool, SliceResource
+from gpuslice.settings import Settings, Verification
+
+Manifest = dict[str, Any]
+NAMESPACE = "gpu-slicing-verification"
+
+
+def verification_manifests(settings: Settings) -> list[Manifest]:
+    """The namespace and the Deployment; nothing where the stack asks for no verification."""
+    wanted = settings.verification
+    if wanted is None:
+        return []
+    pool = Pool.of(settings.pool(wanted.pool))
+    version = settings.cluster.kubernetes_version
+    return [namespace(NAMESPACE, "restricted", version), deployment(wanted, pool)]
+
+
+def deployment_name(pool: Pool) -> str:
+    """`time-slicing-verification`, `mig-verification`, ..."""
+    return f"{pool.settings.sharing.mode}-verification"
+
+
+def verified_resource(wanted: Verification, pool: Pool) -> SliceResource:
+    """The resource that each pod asks for: the profile that was named, or the pool's first (smallest)."""
+    return next((r for r in pool.resources if r.profile == wanted.profile), pool.resources[0])
+
+
+def deployment(wanted: Verification, pool: Pool) -> Manifest:
+    name = deployment_name(pool)
+    labels = {"app.kubernetes.io/name": name} | MANAGED_BY
+    spec = {
+        "replicas": wanted.replicas,
+        "selector": {"matchLabels": {"app.kubernetes.io/name": name}},
+        "template": {"metadata": {"labels": labels}, "spec": _pod(verified_resource(wanted, pool), pool)},
+    }
+    metadata = {"name": name, "namespace": NAMESPACE, "labels": dict(labels)}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+
+
+def _pod(resource: SliceResource, pool: Pool) -> Manifest:
+    return {
+        "nodeSelector": pool.node_selector,
+        "tolerations": pool.tolerations,
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 5,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(resource)],
+    }
+
+
+def _container(resource: SliceResource) -> Manifest:
+    return {
+        "name": "cuda",
+        "image": versions.CUDA_IMAGE,
+        "command": ["sh", "-c", "nvidia-smi -L && exec sleep infinity"],
+        "readinessProbe": {
+            "exec": {"command": ["nvidia-smi", "-L"]},
+            "periodSeconds": 30,
+            "timeoutSeconds": 10,
+        },
+        "resources": {
+            "requests": {"cpu": "50m", "memory": "64Mi", resource.name: "1"},
+            "limits": {"memory": "256Mi", resource.name: "1"},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
