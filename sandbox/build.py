@@ -129,9 +129,7 @@ def target(system: str | None = None, machine: str | None = None) -> str:
     goos = (system or platform.system()).lower()
     goarch = _MACHINES.get((machine or platform.machine()).lower())
     if goos not in ("linux", "darwin") or goarch is None:
-        raise SandboxError(
-            f"the sandbox runs on Linux and macOS, amd64 and arm64; this is {goos} {platform.machine()}"
-        )
+        raise SandboxError(f"the sandbox runs on Linux and macOS, amd64 and arm64; this is {goos} {platform.machine()}")
     return f"{goos}/{goarch}"
 
 
@@ -166,9 +164,7 @@ def _ensure(module: Module, progress: Progress) -> Path:
             if not result.is_dir():
                 _build_into(result, module, folder, progress)
     except OSError as error:
-        raise SandboxError(
-            f"cannot write to the cache {cache}: {error.strerror} (set GPUSLICE_CACHE)"
-        ) from None
+        raise SandboxError(f"cannot write to the cache {cache}: {error.strerror} (set GPUSLICE_CACHE)") from None
     return result
 
 
@@ -236,17 +232,13 @@ class GoRun:
         log = self.cache / f"{self.module}-{step}.log"
         with tempfile.TemporaryFile() as output:
             with log.open("wb") as errors:
-                code = self._wait(
-                    arguments, output, errors, lambda: describe(log.read_text(errors="replace"))
-                )
+                code = self._wait(arguments, output, errors, lambda: describe(log.read_text(errors="replace")))
             if code != 0:
                 raise SandboxError(explain_failure(self.module, step, log.read_text(errors="replace"), log))
             output.seek(0)
             return output.read().decode().splitlines()
 
-    def _wait(
-        self, arguments: Sequence[str], output: IO[bytes], errors: IO[bytes], status: Callable[[], str]
-    ) -> int:
+    def _wait(self, arguments: Sequence[str], output: IO[bytes], errors: IO[bytes], status: Callable[[], str]) -> int:
         started = time.monotonic()
         child = subprocess.Popen(
             [str(self.go), *arguments],
@@ -272,9 +264,7 @@ class GoRun:
 
 def go_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The caller's environment (proxies, caches), with what would change the result fixed or removed."""
-    kept = {
-        name: value for name, value in environment.items() if name not in ("GOOS", "GOARCH", "GOEXPERIMENT")
-    }
+    kept = {name: value for name, value in environment.items() if name not in ("GOOS", "GOARCH", "GOEXPERIMENT")}
     fixed = {"GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
     return {**kept, **fixed}
 
@@ -313,9 +303,7 @@ def find_go(cache: Path, progress: Progress) -> Path:
             _install_go(cache, folder)
     version = go_version(go)
     if not version or version < _MINIMUM:
-        raise SandboxError(
-            f"the Go in {folder} does not run here: delete that folder, or install Go {GO} or later"
-        )
+        raise SandboxError(f"the Go in {folder} does not run here: delete that folder, or install Go {GO} or later")
     return go
 
 

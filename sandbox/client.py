@@ -216,9 +216,7 @@ class Cluster:
             self._discover(api_version, kind)
             known = self._resources.get((api_version, kind))
         if known is None:
-            raise ApiRefused(
-                kind, "(any)", _NOT_FOUND, "UnknownKind", f"it has no kind {kind} in {api_version}"
-            )
+            raise ApiRefused(kind, "(any)", _NOT_FOUND, "UnknownKind", f"it has no kind {kind} in {api_version}")
         return known
 
     def _discover(self, api_version: str, kind: str) -> None:

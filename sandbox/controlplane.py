@@ -41,6 +41,7 @@ from sandbox.state import DEFAULT_DIRECTORY, MARKER, Progress, Sandbox, locked, 
 _START_SECONDS = 120
 _GRACE_SECONDS = 10
 _ATTEMPTS = 3
+_VERSION_FACT = "kubernetesVersion"
 _PORT_TAKEN = "address already in use"
 
 
@@ -81,9 +82,7 @@ class Status:
         }
 
 
-def start(
-    directory: Path = DEFAULT_DIRECTORY, progress: Progress = print, binaries: Binaries | None = None
-) -> Sandbox:
+def start(directory: Path = DEFAULT_DIRECTORY, progress: Progress = print, binaries: Binaries | None = None) -> Sandbox:
     """The control plane of this folder, ready: it is returned as it is when it runs, else made anew.
 
     Ready means: the API server answers, Karpenter's CRDs are established, the controllers, the scheduler
@@ -149,6 +148,9 @@ def _healthy(directory: Path) -> Sandbox | None:
         if sandbox is None or not all(name in sandbox.processes for name in SERVERS):
             return None
         if not all(alive(sandbox.processes[name]) for name in SERVERS):
+            return None
+        # Written last: without it the start was cut short; with another version the project has moved on.
+        if sandbox.facts.get(_VERSION_FACT) != SANDBOX_KUBERNETES:
             return None
         return sandbox if _ready(connect(sandbox.kubeconfig)) else None
     except SandboxError:
@@ -220,7 +222,7 @@ def _boot(sandbox: Sandbox, binaries: Binaries, progress: Progress) -> None:
     _install_crds(sandbox, cluster, binaries.karpenter_crds)
     _wait_for_components(sandbox, cluster, credentials)
     cluster.close()
-    sandbox.facts["kubernetesVersion"] = SANDBOX_KUBERNETES
+    sandbox.facts[_VERSION_FACT] = SANDBOX_KUBERNETES
     sandbox.save()
     progress(f"the control plane is ready at {sandbox.endpoint} after {time.monotonic() - started:.1f} s")
 
@@ -280,9 +282,7 @@ def _ready(cluster: Cluster) -> bool:
 
 def _answers(url: str, trust: ssl.SSLContext) -> bool:
     # No proxy of the caller's environment may stand before loopback.
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
-    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust))
     try:
         with opener.open(url, timeout=5) as answer:
             return bool(answer.status == 200)

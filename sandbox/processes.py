@@ -49,9 +49,7 @@ class ProcessRecord:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ProcessRecord:
         """Raises KeyError or TypeError when `data` is not what `as_dict` wrote."""
-        return cls(
-            data["name"], int(data["pid"]), float(data["create_time"]), tuple(data["argv"]), data["log"]
-        )
+        return cls(data["name"], int(data["pid"]), float(data["create_time"]), tuple(data["argv"]), data["log"])
 
 
 def spawn(name: str, argv: Sequence[str], env: Mapping[str, str], log_dir: Path) -> ProcessRecord:

@@ -165,8 +165,8 @@ def _component(sandbox: Sandbox, name: str, credentials: Credentials) -> list[st
     kubeconfig = kubeconfig_path(sandbox, name)
     return [
         f"--kubeconfig={kubeconfig}",
-        f"--authentication-kubeconfig={kubeconfig}",
-        f"--authorization-kubeconfig={kubeconfig}",
+        # Given here, it need not be looked up in the cluster, which has it only after a while.
+        f"--client-ca-file={credentials.authority}",
         f"--bind-address={LOOPBACK}",
         f"--secure-port={sandbox.ports[name]}",
         *_serving(credentials),

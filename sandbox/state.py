@@ -90,9 +90,7 @@ class Sandbox:
         try:
             return cls._from_dict(directory, data)
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise SandboxError(
-                f"{path} is not a sandbox's state; `gpuslice sandbox down` clears it"
-            ) from None
+            raise SandboxError(f"{path} is not a sandbox's state; `gpuslice sandbox down` clears it") from None
 
     def save(self) -> None:
         """Write the state so that a reader sees the old one or the new one, never a part."""
