@@ -108,6 +108,11 @@ def _dcgm_exporter(monitored: bool) -> dict[str, Any]:
     return exporter
 
 
+def efa_values(pools: Sequence[Pool]) -> dict[str, Any]:
+    """Helm values of the EFA device plugin: it must tolerate what the operands tolerate."""
+    return {"tolerations": tolerations(pools)}
+
+
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`over` laid over `base`: maps merge key by key, everything else is replaced."""
     merged = dict(base)

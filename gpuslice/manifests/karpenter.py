@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gpuslice.bottlerocket import user_data
+from gpuslice.catalog import InstanceType
 from gpuslice.pools import Overlay, Pool
 from gpuslice.settings import Disruption, ExistingVpc, Settings
 
@@ -55,7 +56,7 @@ def ec2_node_class(pool: Pool, settings: Settings) -> Manifest:
             [{"tags": dict(reservations.tags)}] if reservations.tags else []
         )
     if pool.settings.efa:
-        spec["networkInterfaces"] = _network_interfaces(pool.types[0].efa_interfaces)
+        spec["networkInterfaces"] = _network_interfaces(pool.types[0])
     if pool.bottlerocket:
         spec["userData"] = user_data(pool.settings.sharing)
     return _object("karpenter.k8s.aws/v1", "EC2NodeClass", pool.name, spec)
@@ -80,11 +81,14 @@ def _volume(device: str, size: str) -> Manifest:
     return {"deviceName": device, "ebs": ebs}
 
 
-def _network_interfaces(efa_interfaces: int) -> list[Manifest]:
-    """The primary interface, and an EFA-only one on each network card."""
+def _network_interfaces(instance_type: InstanceType) -> list[Manifest]:
+    """The primary interface, and an EFA-only one on each network card that takes one.
+
+    Where a type has more cards than EFA interfaces (p6-b300), the first card is the one without.
+    """
     primary = {"networkCardIndex": 0, "deviceIndex": 0, "interfaceType": "interface"}
-    efa = [{"networkCardIndex": c, "deviceIndex": 1, "interfaceType": "efa-only"} for c in range(efa_interfaces)]
-    return [primary, *efa]
+    cards = range(instance_type.network_cards - instance_type.efa_interfaces, instance_type.network_cards)
+    return [primary, *({"networkCardIndex": c, "deviceIndex": 1, "interfaceType": "efa-only"} for c in cards)]
 
 
 def node_overlay(pool: Pool, overlay: Overlay) -> Manifest:

@@ -69,10 +69,9 @@ def limit_range(tenant: Tenant, pools: Sequence[Pool]) -> Manifest:
     limits: Manifest = {
         "type": "Container",
         "defaultRequest": {"cpu": "100m", "memory": "128Mi"} | dict.fromkeys(names, "0"),
-        "default": {"memory": "1Gi"} | dict.fromkeys(names, "0"),
     }
     if names:
-        limits["max"] = dict.fromkeys(names, "1")
+        limits |= {"default": dict.fromkeys(names, "0"), "max": dict.fromkeys(names, "1")}
     return _namespaced("LimitRange", "gpu-slices", tenant.namespace, {"limits": [limits]})
 
 
