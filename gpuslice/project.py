@@ -1,0 +1,49 @@
+"""Where the project is, and which stacks it has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gpuslice.fields import nearest
+from gpuslice.load import load_settings
+from gpuslice.problems import Problem, SettingsError
+from gpuslice.settings import Settings
+from gpuslice.stackfile import load_stack_file
+
+PROJECT = "gpu-slicing"
+
+
+def project_root() -> Path:
+    """The folder with the program: the nearest parent of the current one that holds it, else where this code is."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "Pulumi.yaml").is_file() and (folder / "gpuslice").is_dir():
+            return folder
+    return Path(__file__).resolve().parents[1]
+
+
+def stack_file(stack: str, root: Path | None = None) -> Path:
+    """The stack's file. Raises SettingsError, naming the stacks that there are, when it has none."""
+    folder = root or project_root()
+    path = folder / f"Pulumi.{stack}.yaml"
+    if not path.is_file():
+        stacks = sorted(p.name.split(".")[1] for p in folder.glob("Pulumi.*.yaml"))
+        problem = Problem("stack", stack, "has no stack file", ", ".join(stacks), nearest(stack, stacks))
+        raise SettingsError([problem])
+    return path
+
+
+def stack_name(path: Path) -> str:
+    """`dev` for `Pulumi.dev.yaml`; the file's stem for any other name."""
+    parts = path.name.split(".")
+    return parts[1] if len(parts) == 3 and parts[0] == "Pulumi" else path.stem
+
+
+def stack_config(stack: str) -> dict[str, object]:
+    """The configuration of a stack of this project, full keys to plain data."""
+    return load_stack_file(stack_file(stack))
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings of a stack file. Raises SettingsError."""
+    return load_settings(load_stack_file(path), stack_name(path))
