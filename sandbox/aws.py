@@ -22,15 +22,12 @@ from moto.ec2.models.instance_types import (
 )
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from moto.ssm.models import Parameter
-from pydantic import BaseModel, ConfigDict, Field
 
 from gpuslice import catalog
 from sandbox import SandboxError, fleet
+from sandbox.account import CREDENTIALS, SecurityGroup, SeedRequest, SeedResult, Subnet
 
 ACCOUNT = "123456789012"  # moto's default account
-
-# What every client of the simulated account uses, Karpenter included; they open nothing anywhere else.
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox"}
 
 # General purpose types beside the GPU ones: Karpenter v1.14.1 validates an EC2NodeClass that no NodePool uses
 # with the first two (`getFallbackInstanceTypes`), and system workloads run on the rest.
@@ -42,72 +39,6 @@ SPOT_SHARE = 0.4
 _AL2023_VARIANTS = {"x86_64": ("standard", "nvidia"), "arm64": ("standard", "nvidia")}
 
 
-class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Subnet(_Data):
-    cidr: str
-    zone: str
-    tags: dict[str, str] = Field(default_factory=dict)
-
-
-class SecurityGroup(_Data):
-    name: str
-    tags: dict[str, str] = Field(default_factory=dict)
-
-
-class CapacityReservation(_Data):
-    id: str
-    instance_type: str
-    zone: str
-    count: int = Field(ge=1)
-    kind: str = Field(default="default", pattern="^(default|capacity-block)$")
-    tags: dict[str, str] = Field(default_factory=dict)
-
-
-class GpuStack(_Data):
-    """What the ClusterPolicy's values say; the node simulator reads its configuration where these point."""
-
-    namespace: str = "gpu-operator"
-    plugin_config_map: str | None = None
-    plugin_default: str = ""
-    mig_config_map: str | None = None
-    mig_strategy: str = "none"
-
-
-class SeedRequest(_Data):
-    """What a stack declares of AWS. `instance_types` empty means every type of the catalogue."""
-
-    cluster_name: str
-    kubernetes_version: str
-    region: str
-    vpc_cidr: str
-    subnets: tuple[Subnet, ...] = Field(min_length=1)
-    security_groups: tuple[SecurityGroup, ...] = ()
-    node_role_name: str
-    queue_name: str
-    ami_aliases: tuple[str, ...] = ()
-    instance_types: tuple[str, ...] = ()
-    capacity_reservations: tuple[CapacityReservation, ...] = ()
-    gpu_stack: GpuStack = GpuStack()
-
-
-class SeedResult(_Data):
-    """Ids in the simulated account: subnets by CIDR, security groups by name, images by SSM parameter."""
-
-    account: str
-    region: str
-    endpoint: str
-    vpc_id: str
-    cluster_security_group_id: str
-    subnet_ids: dict[str, str]
-    security_group_ids: dict[str, str]
-    image_ids: dict[str, str]
-    queue_url: str
-    node_role_arn: str
-
-
 class SimulatedAws:
     """moto on a loopback port. One per process: moto's state is global."""
 
@@ -115,7 +46,7 @@ class SimulatedAws:
         # The images that moto ships take seconds to load, and nothing here uses them.
         os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
         assert not moto_settings.ec2_load_default_amis()
-        fleet.install(spot_prices())
+        fleet.install({name: price * SPOT_SHARE for name, price in on_demand_prices().items()})
         self._server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
         self._server.start()
         host, self.port = self._server.get_host_and_port()
@@ -156,13 +87,10 @@ class SimulatedAws:
         ]
 
 
-def spot_prices() -> dict[str, float]:
-    """USD per hour of every type of the catalogue that has a price."""
-    return {
-        name: float(entry.usd_per_hour) * SPOT_SHARE
-        for name, entry in catalog.instance_types().items()
-        if entry.usd_per_hour is not None
-    }
+def on_demand_prices() -> dict[str, float]:
+    """USD per hour of every type of the catalogue that has a price; Karpenter keeps its own for the others."""
+    kinds = catalog.instance_types().values()
+    return {kind.name: float(kind.usd_per_hour) for kind in kinds if kind.usd_per_hour is not None}
 
 
 def image_parameters(alias: str, kubernetes_version: str) -> dict[str, tuple[str, str]]:
@@ -214,7 +142,9 @@ class _Seeding:
     def __init__(self, request: SeedRequest, endpoint: str) -> None:
         self.request = request
         self.endpoint = endpoint
-        session = boto3.Session("sandbox", "sandbox", region_name=request.region)
+        session = boto3.Session(
+            CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"], region_name=request.region
+        )
         settings = Config(retries={"max_attempts": 1}, proxies={})
         self.ec2 = session.client("ec2", endpoint_url=endpoint, config=settings)
         self.eks = session.client("eks", endpoint_url=endpoint, config=settings)
@@ -344,8 +274,10 @@ class _Seeding:
         store = get_backend("ssm")[ACCOUNT][self.request.region]._parameters
         if store[path]:
             return
+        # moto's type is abstract for CloudFormation's sake only, and moto itself makes such objects.
+        make: Any = Parameter
         store[path].append(
-            Parameter(
+            make(
                 account_id=ACCOUNT,
                 name=path,
                 value=image,

@@ -8,6 +8,7 @@ the launch template says, at the lowest price among the overrides, as `lowest-pr
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -82,7 +83,7 @@ class LaunchTemplateFleet(fleets.Fleet):
 
     def _launch(self, count: int, market: str) -> None:
         spec = min(self.launch_specs, key=_priority)
-        template = self._template_data(spec.launch_template_spec)
+        template = self._template_data(spec.launch_template_spec or {})
         reservation_id = _reservation_target(template)
         if reservation_id:
             reservation = BOOK.reservations.get(reservation_id)
@@ -226,8 +227,29 @@ def spot_price_history(prices: Mapping[str, float]) -> Callable[[Any], ActionRes
     return describe_spot_price_history
 
 
+def price_list(prices: Mapping[str, float], query: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of the AWS Price List API's GetProducts, a service that moto lacks.
+
+    `prices` are USD per hour on demand. Karpenter asks twice, for virtual machines and for bare metal.
+    """
+    families = [each["Value"] for each in query.get("Filters", []) if each["Field"] == "productFamily"]
+    metal = any("bare metal" in family for family in families)
+    products = [_product(name, price) for name, price in prices.items() if name.endswith(".metal") == metal]
+    return {"FormatVersion": "aws_v1", "PriceList": [json.dumps(product) for product in products]}
+
+
+def _product(instance_type: str, price: float) -> dict[str, Any]:
+    dimension = {"unit": "Hrs", "pricePerUnit": {"USD": f"{price:.10f}"}}
+    return {
+        "product": {"productFamily": "Compute Instance", "attributes": {"instanceType": instance_type}},
+        "serviceCode": "AmazonEC2",
+        "terms": {"OnDemand": {"sandbox": {"priceDimensions": {"sandbox": dimension}}}},
+    }
+
+
 def install(spot_prices: Mapping[str, float]) -> None:
     """Put the above into the moto of this process."""
-    fleets.Fleet = LaunchTemplateFleet
-    EC2Response.describe_capacity_reservations = describe_capacity_reservations
-    EC2Response.describe_spot_price_history = spot_price_history(spot_prices)
+    # By name: to a type checker these are a class and methods that nothing may replace.
+    setattr(fleets, "Fleet", LaunchTemplateFleet)  # noqa: B010
+    setattr(EC2Response, "describe_capacity_reservations", describe_capacity_reservations)  # noqa: B010
+    setattr(EC2Response, "describe_spot_price_history", spot_price_history(spot_prices))  # noqa: B010

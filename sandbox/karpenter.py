@@ -7,22 +7,31 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.aws import CREDENTIALS
+from sandbox.account import CREDENTIALS, SeedRequest, Simulator
+from sandbox.processes import ProcessRecord, free_ports, terminate, wait_for
+from sandbox.state import Sandbox
 
 # Namespace in which Karpenter records its own events and would elect a leader; production's.
 SYSTEM_NAMESPACE = "kube-system"
 
-PROBE_SECONDS = 2.0
+KARPENTER = "karpenter"
+
+_PROBE_SECONDS = 2.0
+_START_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Options:
-    """`metrics_port` and `probe_port` are free TCP ports; `cluster_endpoint` is what nodes would connect to."""
+    """`metrics_port` and `probe_port` are free TCP ports; `cluster_endpoint` is what nodes would connect to.
+
+    `aws_endpoint` and `pricing_endpoint` are the simulator's `aws` and `admin`.
+    """
 
     kubeconfig: Path
     cluster_name: str
     cluster_endpoint: str
     aws_endpoint: str
+    pricing_endpoint: str
     region: str
     interruption_queue: str
     metrics_port: int
@@ -41,6 +50,7 @@ def command(binary: Path, options: Options) -> tuple[list[str], dict[str, str]]:
     environment = {
         **CREDENTIALS,
         "AWS_ENDPOINT_URL": options.aws_endpoint,
+        "AWS_ENDPOINT_URL_PRICING": options.pricing_endpoint,
         "AWS_REGION": options.region,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": "/dev/null",
@@ -61,10 +71,38 @@ def command(binary: Path, options: Options) -> tuple[list[str], dict[str, str]]:
     return [str(binary)], environment
 
 
+def start(sandbox: Sandbox, binary: Path, simulator: Simulator, request: SeedRequest) -> ProcessRecord:
+    """Karpenter on a sandbox whose account is seeded, once it is ready. One that runs is ended first.
+
+    It reads the instance types and their zones at its start only, so start it again after a seed with others.
+    Raises SandboxError.
+    """
+    running = sandbox.processes.pop(KARPENTER, None)
+    if running is not None:
+        terminate(running)
+    metrics_port, probe_port = free_ports(2)
+    options = Options(
+        kubeconfig=sandbox.kubeconfig,
+        cluster_name=request.cluster_name,
+        cluster_endpoint=sandbox.endpoint,
+        aws_endpoint=simulator.aws,
+        pricing_endpoint=simulator.admin,
+        region=request.region,
+        interruption_queue=request.queue_name,
+        metrics_port=metrics_port,
+        probe_port=probe_port,
+    )
+    argv, environment = command(binary, options)
+    sandbox.ports[KARPENTER] = probe_port
+    record = sandbox.spawn(KARPENTER, argv, environment)
+    wait_for(lambda: ready(probe_port), _START_SECONDS, "Karpenter to be ready", watch=[record])
+    return record
+
+
 def ready(probe_port: int) -> bool:
     """Whether the controller's caches are filled and its CRDs are there (`/readyz`)."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{probe_port}/readyz", timeout=PROBE_SECONDS) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{probe_port}/readyz", timeout=_PROBE_SECONDS) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

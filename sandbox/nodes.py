@@ -17,7 +17,7 @@ import yaml
 
 from gpuslice.catalog import InstanceType, mig_profiles
 from sandbox import device_plugin, mig_manager
-from sandbox.aws import GpuStack
+from sandbox.account import GpuStack
 from sandbox.device_plugin import PluginError
 from sandbox.mig_manager import Layout, MigError
 

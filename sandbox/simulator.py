@@ -24,13 +24,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from gpuslice import catalog
-from sandbox import SandboxError, nodes
-from sandbox.aws import SeedRequest, SeedResult, SimulatedAws
+from sandbox import SandboxError, fleet, nodes
+from sandbox.account import ADDRESS_FILE, SeedRequest, SeedResult
+from sandbox.aws import SimulatedAws, on_demand_prices
 from sandbox.client import ApiRefused, Cluster, connect
 from sandbox.nodes import Delays, GpuNode, Surroundings
 
 POLL_SECONDS = 0.3
-ADDRESS_FILE = "simulator.json"
 CLAIMS = ("karpenter.sh/v1", "NodeClaim")
 NODE_CLASSES = ("karpenter.k8s.aws/v1", "EC2NodeClass")
 _GONE = ("terminated", "shutting-down")
@@ -199,7 +199,7 @@ def _one_refusal(name: str) -> Iterator[None]:
 
 
 class Admin(BaseHTTPRequestHandler):
-    """POST /seed, POST /mig-hold {"hold": bool}; GET /healthz, /instances."""
+    """POST /seed, POST /mig-hold {"hold": bool}; GET /healthz, /instances; and AWS' price list, at /."""
 
     world: World
 
@@ -217,6 +217,8 @@ class Admin(BaseHTTPRequestHandler):
             if self.path == "/seed":
                 result = self.world.seed(SeedRequest.model_validate_json(body))
                 self._answer(200, result.model_dump())
+            elif self.headers.get("X-Amz-Target", "").endswith(".GetProducts"):
+                self._answer(200, fleet.price_list(on_demand_prices(), json.loads(body)))
             elif self.path == "/mig-hold":
                 self.world.hold_mig = bool(json.loads(body)["hold"])
                 self._answer(200, {"hold": self.world.hold_mig})
