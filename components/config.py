@@ -1,6 +1,7 @@
 """The program's way to its settings: every key of the stack's configuration, checked before anything is registered."""
 
 import json
+import os
 from typing import Any
 
 import pulumi
@@ -8,6 +9,7 @@ from pulumi.runtime import config as runtime_config
 
 from gpuslice.load import BASE, load_settings
 from gpuslice.problems import Problem, SettingsError
+from gpuslice.project import OFFLINE_VARIABLE
 from gpuslice.settings import Settings
 
 
@@ -34,3 +36,12 @@ def _value(key: str, text: Any) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def refuse_engine(settings: Settings) -> None:
+    """The local stack lives in the sandbox: under the real engine it would make, and bill, what it only plays."""
+    if settings.cluster.mode == "sandbox" and not os.environ.get(OFFLINE_VARIABLE):
+        where = BASE + "cluster.mode"
+        raise SettingsError(
+            [Problem(where, '"sandbox"', "belongs to `make up`, not to `pulumi up`", "create, existing")]
+        )

@@ -42,9 +42,7 @@ class GpuPool(pulumi.ComponentResource):
             custom_resource(overlay.name, node_overlay(args.pool, overlay), options) for overlay in args.pool.overlays
         ]
         depends = pulumi.ResourceOptions(depends_on=[node_class, *overlays], protect=_protected(args.settings))
-        self.node_pool = custom_resource(
-            name, node_pool(args.pool), pulumi.ResourceOptions.merge(options, depends)
-        )
+        self.node_pool = custom_resource(name, node_pool(args.pool), pulumi.ResourceOptions.merge(options, depends))
         self.register_outputs({"pool": args.pool.name})
 
 

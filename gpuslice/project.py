@@ -11,6 +11,8 @@ from gpuslice.settings import Settings
 from gpuslice.stackfile import load_stack_file
 
 PROJECT = "gpu-slicing"
+OFFLINE_VARIABLE = "GPU_SLICING_OFFLINE"
+"""Set while the program runs in process, without the engine."""
 
 
 def project_root() -> Path:

@@ -1,0 +1,238 @@
+"""The `gpuslice` command: thin. Exit codes: 0 fine, 1 the input was refused, 2 the environment failed.
+
+Results go to standard output, progress and warnings to standard error. Everything heavy is imported by the command
+that needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gpuslice.problems import SettingsError
+
+FINE, REFUSED, FAILED = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except SettingsError as error:
+        return _say(f"{len(error.problems)} problem(s) in the settings:\n{error}", REFUSED)
+    except KeyboardInterrupt:
+        return _say("interrupted", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return FAILED
+    except Exception as error:
+        code = _known(error)
+        if code is None:
+            raise
+        return _say(str(error), code)
+
+
+def _known(error: Exception) -> int | None:
+    """The exit code of an error whose text is meant for the user; None for a defect of this program."""
+    names = {c.__name__ for c in type(error).__mro__}
+    if names & {"ProgramFailed", "MigLayoutError", "UnknownGpu"}:
+        return REFUSED
+    return FAILED if names & {"SandboxError", "EngineFailed", "OSError"} else None
+
+
+def _say(text: str, code: int) -> int:
+    print(f"gpuslice: {text}", file=sys.stderr)
+    return code
+
+
+class _Progress:
+    """Lines on standard error, each with the seconds since the command began."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        print(f"[{time.monotonic() - self.start:5.1f} s] {text}", file=sys.stderr, flush=True)
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from gpuslice.project import read_settings
+
+    try:
+        settings = read_settings(options.file)
+    except SettingsError as error:
+        if not options.json:
+            raise
+        _print_json({"errors": [p.as_json() for p in error.problems]})
+        return REFUSED
+    if options.json:
+        _print_json({"errors": []})
+    else:
+        print(f"{options.file}: fine ({len(settings.pools)} pools, {len(settings.tenants)} tenants)")
+    return FINE
+
+
+def _preview(options: argparse.Namespace) -> int:
+    from gpuslice.project import project_root
+    from offline import preview
+
+    if options.engine == "auto":
+        from offline import engine
+
+        installation = engine.usable(project_root(), options.stack, "preview", _Progress())
+        if installation is not None:
+            return engine.run(installation, project_root(), options.stack, "preview")
+    report = preview.preview(project_root(), options.stack)
+    if options.json != "-":
+        preview.show(report)
+    if options.json:
+        text = json.dumps(preview.as_json(report), indent=2, ensure_ascii=False)
+        if options.json == "-":
+            print(text)
+        else:
+            Path(options.json).write_text(text + "\n", encoding="utf-8")
+    return FINE
+
+
+def _render(options: argparse.Namespace) -> int:
+    from gpuslice.project import read_settings, stack_file
+    from gpuslice.render import write
+
+    for path in write(read_settings(stack_file(options.stack)), options.output):
+        print(path)
+    return FINE
+
+
+def _mig(options: argparse.Namespace) -> int:
+    from gpuslice.mig_report import layouts_report, placement_report
+
+    if options.layouts or not options.profiles:
+        report = layouts_report(options.gpu)
+    else:
+        report = placement_report(options.gpu, options.profiles)
+    if options.json:
+        _print_json(report.data)
+    else:
+        print(report.text)
+    return FINE if report.placeable else REFUSED
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from gpuslice.schema import stack_schema
+
+    text = json.dumps(stack_schema(), indent=2, ensure_ascii=False) + "\n"
+    if options.output is None:
+        print(text, end="")
+    else:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(text, encoding="utf-8")
+    return FINE
+
+
+def _up(options: argparse.Namespace) -> int:
+    from gpuslice.load import load_settings
+    from gpuslice.project import project_root, stack_config
+
+    root, progress = project_root(), _Progress()
+    settings = load_settings(stack_config(options.stack), options.stack)
+    if settings.cluster.mode != "sandbox":
+        from offline import engine
+
+        installation = engine.usable(root, options.stack, "up", progress)
+        if installation is None:
+            return _say(f"`up` of stack {options.stack} needs the Pulumi CLI and AWS credentials (see above)", FAILED)
+        return engine.run(installation, root, options.stack, "up")
+    from sandbox import local
+
+    return local.up(root, options.stack, progress)
+
+
+def _down(options: argparse.Namespace) -> int:
+    from gpuslice.load import load_settings
+    from gpuslice.project import project_root, stack_config
+
+    settings = load_settings(stack_config(options.stack), options.stack)
+    if settings.cluster.mode == "sandbox":
+        from sandbox import local
+
+        return local.down(project_root(), _Progress())
+    from offline import engine
+
+    installation = engine.usable(project_root(), options.stack, "destroy", _Progress())
+    if installation is None:
+        return _say(f"`down` of stack {options.stack} needs the Pulumi CLI and AWS credentials (see above)", FAILED)
+    return engine.run(installation, project_root(), options.stack, "destroy")
+
+
+def _sandbox(options: argparse.Namespace) -> int:
+    from gpuslice.project import project_root
+    from sandbox import local
+
+    root = project_root()
+    if options.action == "up":
+        return local.start(root, _Progress())
+    if options.action == "down":
+        return local.down(root, _Progress())
+    return local.status(root, as_json=options.json)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gpuslice", description="Shared GPUs on EKS from one pool description.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    validate = _command(commands, "validate", _validate, "the errors of a stack file")
+    validate.add_argument("file", type=Path, metavar="FILE", help="such as Pulumi.dev.yaml")
+    validate.add_argument("--json", action="store_true", help="errors as JSON on standard output")
+    preview = _command(commands, "preview", _preview, "what a stack would make, without credentials")
+    _stack(preview)
+    preview.add_argument("--json", metavar="FILE", help="also as JSON into FILE; - for standard output alone")
+    preview.add_argument(
+        "--engine",
+        choices=("offline", "auto"),
+        default="offline",
+        help="auto: `pulumi preview` where the CLI and credentials are present",
+    )
+    render = _command(commands, "render", _render, "the Kubernetes manifests of a stack as YAML files")
+    _stack(render)
+    render.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    mig = _command(commands, "mig", _mig, "whether a MIG layout can be placed on a GPU, and where")
+    mig.add_argument("--gpu", required=True, help="such as A100-40GB")
+    mig.add_argument("profiles", nargs="*", metavar="PROFILE", help="such as 3g.20gb, or 1g.5gb=3 for three")
+    mig.add_argument("--layouts", action="store_true", help="list the layouts that fill the GPU")
+    mig.add_argument("--json", action="store_true")
+    schema = _command(commands, "schema", _schema, "the JSON Schema of stack files, for editors")
+    schema.add_argument("-o", "--output", type=Path, metavar="FILE")
+    _deployments(commands)
+    return parser
+
+
+def _deployments(commands: Any) -> None:
+    _stack(_command(commands, "up", _up, "deploy a stack: into the sandbox, or with the Pulumi CLI"), "local")
+    _stack(_command(commands, "down", _down, "take a stack away again"), "local")
+    sandbox = _command(commands, "sandbox", _sandbox, "the local control plane alone")
+    sandbox.add_argument("action", choices=("up", "status", "down"))
+    sandbox.add_argument("--json", action="store_true", help="for status")
+
+
+def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    command.set_defaults(run=run)
+    return command
+
+
+def _stack(command: argparse.ArgumentParser, default: str | None = None) -> None:
+    command.add_argument("--stack", required=default is None, default=default, metavar="NAME")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
