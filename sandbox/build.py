@@ -115,6 +115,11 @@ def ensure_binaries(progress: Progress) -> Binaries:
     )
 
 
+def built() -> bool:
+    """Whether the cache holds everything, so that `ensure_binaries` has nothing to do."""
+    return all(_result(module).is_dir() for module in (_KARPENTER, _KWOK, _KUBERNETES))
+
+
 def cache_directory(environment: Mapping[str, str] = os.environ) -> Path:
     """`$GPUSLICE_CACHE`, else `gpu-slicing` under `$XDG_CACHE_HOME`, else under `~/.cache`."""
     if chosen := environment.get("GPUSLICE_CACHE"):
@@ -127,9 +132,11 @@ def cache_directory(environment: Mapping[str, str] = os.environ) -> Path:
 def target(system: str | None = None, machine: str | None = None) -> str:
     """Go's name of this platform: `linux/amd64`. Raises SandboxError for one without a sandbox."""
     goos = (system or platform.system()).lower()
-    goarch = _MACHINES.get((machine or platform.machine()).lower())
+    hardware = machine or platform.machine()
+    goarch = _MACHINES.get(hardware.lower())
     if goos not in ("linux", "darwin") or goarch is None:
-        raise SandboxError(f"the sandbox runs on Linux and macOS, amd64 and arm64; this is {goos} {platform.machine()}")
+        supported = "Linux and macOS, amd64 and arm64"
+        raise SandboxError(f"the sandbox runs on {supported}; this is {goos} {hardware}")
     return f"{goos}/{goarch}"
 
 
@@ -151,9 +158,7 @@ def module_digest(folder: Path, module: Module, flags: Sequence[str], platform_n
 
 
 def _ensure(module: Module, progress: Progress) -> Path:
-    cache = cache_directory()
-    folder = MODULES / module.name
-    result = cache / f"{module.name}-{module_digest(folder, module, build_flags(), target())}"
+    cache, folder, result = cache_directory(), MODULES / module.name, _result(module)
     if result.is_dir():
         return result
     try:
@@ -166,6 +171,11 @@ def _ensure(module: Module, progress: Progress) -> Path:
     except OSError as error:
         raise SandboxError(f"cannot write to the cache {cache}: {error.strerror} (set GPUSLICE_CACHE)") from None
     return result
+
+
+def _result(module: Module) -> Path:
+    digest = module_digest(MODULES / module.name, module, build_flags(), target())
+    return cache_directory() / f"{module.name}-{digest}"
 
 
 def _build_into(result: Path, module: Module, folder: Path, progress: Progress) -> None:

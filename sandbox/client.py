@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from kubernetes import client as kubernetes_client
 from kubernetes import config as kubernetes_config
 from kubernetes.client.exceptions import ApiException
@@ -291,17 +292,20 @@ def connect(kubeconfig: Path) -> Cluster:
     configuration.retries = False
     try:
         kubernetes_config.load_kube_config(str(kubeconfig), client_configuration=configuration)
-    except (ConfigException, OSError) as error:
+    except (ConfigException, OSError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
+        # The package reads the file without checking its shape, so a wrong one fails in any of these ways.
         raise SandboxError(f"cannot use the kubeconfig {kubeconfig}: {error}") from None
     return Cluster(kubernetes_client.ApiClient(configuration))
 
 
 def _refusal(error: ApiException, kind: str, name: str) -> ApiRefused:
+    body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else error.body or ""
     try:
-        status = json.loads(error.body)
+        status = json.loads(body)
         reason, message = status.get("reason", ""), status["message"]
-    except (TypeError, ValueError, KeyError):
-        reason, message = str(error.reason), str(error.body or error.reason)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        # Not Kubernetes' Status object: something before the API server answered.
+        reason, message = str(error.reason), body or str(error.reason)
     return ApiRefused(kind, name, int(error.status), reason, message)
 
 

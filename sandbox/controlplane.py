@@ -40,6 +40,7 @@ from sandbox.state import DEFAULT_DIRECTORY, MARKER, Progress, Sandbox, locked, 
 
 _START_SECONDS = 120
 _GRACE_SECONDS = 10
+_LEFTOVER_GRACE_SECONDS = 1
 _ATTEMPTS = 3
 _VERSION_FACT = "kubernetesVersion"
 _PORT_TAKEN = "address already in use"
@@ -169,7 +170,8 @@ def _clear(directory: Path, progress: Progress) -> None:
     if running:
         progress(f"stopping {', '.join(record.name for record in reversed(running))}")
     _end(running)
-    end_processes(marked(MARKER, str(sandbox.directory)), _GRACE_SECONDS)
+    # In no known order, so the API server may not end by itself; nothing of theirs is worth waiting for.
+    end_processes(marked(MARKER, str(sandbox.directory)), _LEFTOVER_GRACE_SECONDS)
     for folder in (sandbox.data_dir, sandbox.pki_dir):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (sandbox.kubeconfig, sandbox.state_file):
