@@ -55,7 +55,7 @@ class Deployed:
 def deploy(sandbox: Sandbox, recording: Recording, region: str, progress: Progress) -> Deployed:
     """Bring the sandbox to what the program declares. Raises SandboxError, saying what refused or never came."""
     request = seed_request(recording, region)
-    world.seed(sandbox, request)
+    world.simulator(sandbox).seed(request)
     world.start_karpenter(sandbox, request, progress)
     objects = tuple(recording.kubernetes_objects())
     cluster = connect(sandbox.kubeconfig)
@@ -68,12 +68,16 @@ def deploy(sandbox: Sandbox, recording: Recording, region: str, progress: Progre
     return Deployed(objects, left_out(recording))
 
 
+# What the simulated AWS is seeded from.
+PLAYED = ("aws:ec2/vpc:Vpc", "aws:ec2/subnet:Subnet", "aws:sqs/queue:Queue")
+
+
 def left_out(recording: Recording) -> dict[str, int]:
-    """Type to number of the custom resources that are neither applied nor simulated as such."""
+    """Type to number of the custom resources that are neither applied nor played by the simulated AWS."""
     counts: dict[str, int] = {}
     for resource in recording.resources:
         applied = resource.type.startswith("kubernetes:") and "helm.sh" not in resource.type
-        if resource.custom and not applied and not resource.type.startswith("pulumi:"):
+        if resource.custom and not applied and resource.type not in PLAYED and not resource.type.startswith("pulumi:"):
             counts[resource.type] = counts.get(resource.type, 0) + 1
     return dict(sorted(counts.items()))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from offline import Recording
 from sandbox import SandboxError
-from sandbox.aws import CapacityReservation, GpuStack, SecurityGroup, SeedRequest, Subnet
+from sandbox.account import CapacityReservation, GpuStack, SecurityGroup, SeedRequest, Subnet
 
 CLUSTER_TAG = "aws:eks:cluster-name"
 RELEASE = "kubernetes:helm.sh/v3:Release"
