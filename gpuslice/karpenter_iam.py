@@ -73,7 +73,7 @@ def _allow(sid: str, actions: str | Iterable[str], resources: str | Iterable[str
 def controller_policies(account: Account, cluster: str, node_role: str) -> dict[str, Document]:
     """The controller's managed policies by name. `node_role` is the name of the GPU nodes' role.
 
-    Six and not one, as upstream has them: one document would be over POLICY_LIMIT.
+    Six and not one, as upstream has them: with a long cluster name, one document would be over POLICY_LIMIT.
     """
     cluster_arn = account.arn("eks", f"cluster/{cluster}")
     return {
