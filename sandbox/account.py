@@ -116,6 +116,10 @@ class Simulator:
         """Keep the MIG managers from starting, or let them: a handle on the time before MIG is applied."""
         self._ask("/mig-hold", {"hold": hold})
 
+    def terminate(self, instance_id: str) -> None:
+        """End an instance behind Karpenter's back, as a failing machine or a spot reclaim without notice does."""
+        self._ask("/terminate", {"id": instance_id})
+
     def healthy(self) -> bool:
         try:
             self._ask("/healthz")

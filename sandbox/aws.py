@@ -14,6 +14,7 @@ import boto3
 from botocore.config import Config
 from moto import settings as moto_settings
 from moto.backends import get_backend
+from moto.core.exceptions import ServiceException
 from moto.ec2.models.instance_types import (
     INSTANCE_TYPE_OFFERINGS,
     INSTANCE_TYPES,
@@ -61,6 +62,13 @@ class SimulatedAws:
         Raises SandboxError for an instance type or an AMI alias that the account cannot offer.
         """
         return _Seeding(request, self.endpoint).run()
+
+    def terminate(self, region: str, instance_id: str) -> None:
+        """Raises SandboxError for an instance that does not exist."""
+        try:
+            get_backend("ec2")[ACCOUNT][region].terminate_instances([instance_id])
+        except ServiceException as error:
+            raise SandboxError(f"{instance_id}: {error}") from None
 
     def machine(self, instance_type: str) -> tuple[int, int, int]:
         """(vCPUs, memory in MiB, pods) of a type, by EC2's figures and EKS' formula for pods."""

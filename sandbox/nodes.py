@@ -250,12 +250,13 @@ def _reserved_millicores(vcpus: int) -> int:
 
 
 def disk_size(node_class: Mapping[str, Any]) -> str:
-    """The size of the root volume that the EC2NodeClass asks for, else Karpenter's default."""
-    for mapping in node_class.get("spec", {}).get("blockDeviceMappings") or []:
-        size = mapping.get("ebs", {}).get("volumeSize")
-        if size and (mapping.get("rootVolume") or mapping.get("deviceName") in ("/dev/xvda", "/dev/xvdb")):
-            return str(size)
-    return _DEFAULT_DISK
+    """The size of the volume that holds the pods' data, as the EC2NodeClass asks for it, else Karpenter's default."""
+    mappings = node_class.get("spec", {}).get("blockDeviceMappings") or []
+    data_device = "/dev/xvda" if bottlerocket_user_data(node_class) is None else "/dev/xvdb"
+    chosen = [each for each in mappings if each.get("rootVolume")]
+    chosen += [each for each in mappings if each.get("deviceName") == data_device]
+    sizes = (each.get("ebs", {}).get("volumeSize") for each in chosen)
+    return str(next(filter(None, sizes), _DEFAULT_DISK))
 
 
 def node_manifest(

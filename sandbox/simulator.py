@@ -54,6 +54,11 @@ class World:
             self.seeded = request
         return result
 
+    def terminate(self, instance_id: str) -> None:
+        if self.seeded is None:
+            raise SandboxError("nothing is seeded yet")
+        self.aws.terminate(self.seeded.region, instance_id)
+
     def instances(self) -> list[dict[str, Any]]:
         return self.aws.instances(self.seeded.region) if self.seeded else []
 
@@ -199,7 +204,7 @@ def _one_refusal(name: str) -> Iterator[None]:
 
 
 class Admin(BaseHTTPRequestHandler):
-    """POST /seed, POST /mig-hold {"hold": bool}; GET /healthz, /instances; and AWS' price list, at /."""
+    """GET /healthz, /instances; POST /seed, /mig-hold {"hold"}, /terminate {"id"}, and AWS' price list at /."""
 
     world: World
 
@@ -219,6 +224,9 @@ class Admin(BaseHTTPRequestHandler):
                 self._answer(200, result.model_dump())
             elif self.headers.get("X-Amz-Target", "").endswith(".GetProducts"):
                 self._answer(200, fleet.price_list(on_demand_prices(), json.loads(body)))
+            elif self.path == "/terminate":
+                self.world.terminate(json.loads(body)["id"])
+                self._answer(200, {})
             elif self.path == "/mig-hold":
                 self.world.hold_mig = bool(json.loads(body)["hold"])
                 self._answer(200, {"hold": self.world.hold_mig})

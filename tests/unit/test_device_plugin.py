@@ -198,5 +198,5 @@ def test_the_node_label_chooses():
     assert select(configs, None, "exclusive") == "exclusive"
     assert select(configs, None, "") == FALLBACK
     for label, default in (("time-slicing-5", "exclusive"), (None, "missing")):
-        with pytest.raises(PluginError, match="^specified config (time-slicing-5|missing) does not exist$"):
+        with pytest.raises(PluginError, match=r"^specified config (time-slicing-5|missing) does not exist$"):
             select(configs, label, default)
