@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,14 +61,14 @@ class Delays:
 class Surroundings:
     """What the GPU stack on one node can see at one moment.
 
-    `maps` are the ConfigMaps' data by name; `whole_gpu_pods` counts the running pods that hold `nvidia.com/gpu`;
+    `maps` are the ConfigMaps' data by name; `whole_gpu_pods` counts the pods that hold `nvidia.com/gpu`, when asked;
     `hold_mig` keeps the MIG manager from starting (a test's handle on the time before MIG is applied).
     """
 
     labels: Mapping[str, str]
     stack: GpuStack
     maps: Mapping[str, Mapping[str, str]]
-    whole_gpu_pods: int = 0
+    whole_gpu_pods: Callable[[], int] = lambda: 0
     hold_mig: bool = False
 
 
@@ -154,7 +154,7 @@ class GpuNode:
 
     def _apply_mig(self, label: str, seen: Surroundings) -> None:
         try:
-            if seen.whole_gpu_pods:
+            if seen.whole_gpu_pods():
                 raise MigError("error setting MIGConfig: error clearing MigConfig: In use by another client")
             configs = seen.maps.get(seen.stack.mig_config_map or "")
             if configs is None or "config.yaml" not in configs:

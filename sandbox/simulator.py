@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from sandbox.client import ApiRefused, Cluster, connect
 from sandbox.nodes import Delays, GpuNode, Surroundings
 
 POLL_SECONDS = 0.3
+RETRY_SECONDS = 1.0
 CLAIMS = ("karpenter.sh/v1", "NodeClaim")
 NODE_CLASSES = ("karpenter.k8s.aws/v1", "EC2NodeClass")
 _GONE = ("terminated", "shutting-down")
@@ -74,13 +76,18 @@ class NodeLoop:
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`; an API server that is away, or says no, only costs one round."""
-        while not stop.wait(POLL_SECONDS):
+        trouble = ""
+        while not stop.wait(RETRY_SECONDS if trouble else POLL_SECONDS):
+            before, trouble = trouble, ""
             try:
                 self.round(time.monotonic())
             except SandboxError as error:
-                log.warning("%s", error)
-            except Exception:
-                log.exception("a round failed; going on")
+                trouble = str(error)
+            except Exception as error:
+                trouble = f"{type(error).__name__}: {error}"
+                log.debug("a round failed", exc_info=True)
+            if trouble and trouble != before:
+                log.warning("%s; trying again", trouble)
 
     def round(self, now: float) -> None:
         if self.world.seeded is None:
@@ -150,7 +157,7 @@ class NodeLoop:
     def _play(self, node: Mapping[str, Any], gpu_node: GpuNode, now: float, seen: Surroundings) -> None:
         name = node["metadata"]["name"]
         labels = node["metadata"].get("labels", {})
-        pods = self._whole_gpu_pods(name) if nodes.MIG_LABEL in labels else 0
+        pods = partial(self._whole_gpu_pods, name)
         view = gpu_node.step(now, replace(seen, labels=labels, whole_gpu_pods=pods))
         self._tell(name, view.errors)
         if change := nodes.metadata_change(node, view):

@@ -133,7 +133,7 @@ def test_mig_can_be_held():
         (mig("h100"), "selected mig-config not present: h100"),
         (mig(maps={"plugin": MAPS["plugin"]}), 'configmap "mig" with key config.yaml not found'),
         (
-            mig(whole_gpu_pods=1),
+            mig(whole_gpu_pods=lambda: 1),
             "error setting MIGConfig: error clearing MigConfig: In use by another client",
         ),
     ],
