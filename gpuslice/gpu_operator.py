@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from gpuslice.pools import EXCLUSIVE_CONFIG, GPU, Pool
 from gpuslice.settings import Mig, Settings
 from gpuslice.sharing import mig
 from gpuslice.sharing.plugin import catalogue, mig_strategy
+from gpuslice.text import dump
 
 Manifest = dict[str, Any]
 NAMESPACE = "gpu-operator"
@@ -23,11 +22,11 @@ REBOOT_GPUS = ("A100-40GB", "A100-80GB")
 
 def config_maps(pools: Sequence[Pool]) -> list[Manifest]:
     """The device plugin's and the MIG manager's configurations, named by content."""
-    plugin = {name: _dump(config) for name, config in catalogue(pools).items()}
+    plugin = {name: dump(config) for name, config in catalogue(pools).items()}
     maps = [_config_map(PLUGIN_CONFIG_MAP, plugin)]
     mig_pools = [p for p in pools if isinstance(p.settings.sharing, Mig)]
     if mig_pools:
-        maps.append(_config_map(MIG_CONFIG_MAP, {MIG_CONFIG_KEY: _dump(mig_config(mig_pools))}))
+        maps.append(_config_map(MIG_CONFIG_MAP, {MIG_CONFIG_KEY: dump(mig_config(mig_pools))}))
     return maps
 
 
@@ -36,17 +35,6 @@ def mig_config(mig_pools: Sequence[Pool]) -> dict[str, Any]:
     gpus = list(dict.fromkeys(p.gpu for p in mig_pools))
     used = [(p.gpu, p.settings.sharing.layout) for p in mig_pools if isinstance(p.settings.sharing, Mig)]
     return mig.mig_parted_config(gpus, used)
-
-
-class _Dumper(yaml.CSafeDumper if hasattr(yaml, "CSafeDumper") else yaml.SafeDumper):  # type: ignore[misc]
-    """The C emitter where PyYAML has it: the MIG catalogue is some thousand lines. Never writes anchors."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _dump(data: Mapping[str, Any]) -> str:
-    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=120))
 
 
 def _config_map(name: str, data: Mapping[str, str]) -> Manifest:
