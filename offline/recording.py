@@ -112,7 +112,11 @@ class Recording:
         return [_manifest(resource) for resource in self.resources if is_kubernetes_object(resource)]
 
     def reference(self) -> dict[str, Any]:
-        """The exports as another program's stack reference sees them, for `record(stack_references=...)`."""
+        """The exports as another program's stack reference sees them, for `record(stack_references=...)`.
+
+        Take it from a recording without `preview`: one unknown output makes a whole reference unknown, and a
+        stack that others refer to is deployed.
+        """
         return {name: Secret(value) if name in self.secret_outputs else value for name, value in self.outputs.items()}
 
 

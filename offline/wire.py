@@ -5,6 +5,7 @@ they mark secrets, assets and resource references inside a `google.protobuf.Stru
 """
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 from google.protobuf import struct_pb2
@@ -24,8 +25,13 @@ def read(struct: struct_pb2.Struct) -> tuple[dict[str, Any], frozenset[str]]:
     doubles), and a resource passed as a value becomes its id, or its URN when it is a component.
     """
     secrets: set[str] = set()
-    data = {key: _read(value, property_path("", key), secrets) for key, value in struct.fields.items()}
+    data = {key: _read(value, property_path("", key), secrets) for key, value in _sorted(struct)}
     return data, frozenset(secrets)
+
+
+def _sorted(struct: struct_pb2.Struct) -> list[tuple[str, struct_pb2.Value]]:
+    """The fields by name: a protocol buffer's map has another order in every process."""
+    return sorted(struct.fields.items(), key=itemgetter(0))
 
 
 def _read(value: struct_pb2.Value, path: str, secrets: set[str]) -> Any:
