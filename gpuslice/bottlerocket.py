@@ -26,7 +26,7 @@ def user_data(sharing: Sharing) -> str:
 
 
 def _toml(tables: dict[str, dict[str, Scalar]]) -> str:
-    """Tables of scalars as TOML: JSON's strings, numbers and booleans are TOML's too. The standard library only reads."""
+    """Tables of scalars as TOML: JSON's strings, numbers and booleans are TOML's too; the library only reads."""
     lines = []
     for name, table in tables.items():
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]

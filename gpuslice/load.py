@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gpuslice import fields as f
 from gpuslice.checks import cluster_problems, pool_problems, settings_problems
+from gpuslice.checks.stack import Draft
 from gpuslice.fields import nearest
+from gpuslice.plain import Plain
+from gpuslice.pools import Pool
 from gpuslice.problems import Problem, SettingsError, from_pydantic, join, shown
 from gpuslice.settings import (
     Cluster,
@@ -22,11 +27,13 @@ from gpuslice.settings import (
     Tenant,
     Verification,
 )
+from gpuslice.stackfile import read_stack_file
 
 NAMESPACE = "gpu-slicing"
 BASE = NAMESPACE + ":"
+REGION_KEY = "aws:region"
 DEFAULT_REGION = "us-east-1"
-MAX_POOLS = 500
+MAX_ENTRIES = 500
 SECTIONS: dict[str, type[BaseModel]] = {
     "cluster": Cluster,
     "karpenter": Karpenter,
@@ -35,121 +42,192 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "verification": Verification,
 }
 LISTS: dict[str, type[BaseModel]] = {"pools": PoolSettings, "tenants": Tenant}
+STAND_INS: dict[type[BaseModel], dict[str, Any]] = {
+    Cluster: {"name": "stand-in"},
+    PoolSettings: {"name": "stand-in", "instanceTypes": ["g4dn.xlarge"], "sharing": {"mode": "exclusive"}},
+    Tenant: {"namespace": "stand-in"},
+    Verification: {"pool": "stand-in"},
+}
+"""Values for required keys that are wrong, so that the rest of their section can still be checked."""
 
 
 def load_settings(config: Mapping[str, Any], stack: str) -> Settings:
     """The settings of `stack` from its configuration: full keys (`gpu-slicing:pools`, `aws:region`) to plain data.
 
-    Raises `SettingsError` with every problem that was found.
+    Keys of other namespaces are left alone. Raises `SettingsError` with every problem that was found.
     """
-    loader = _Load(stack, config)
-    settings = loader.settings()
-    if loader.problems:
-        raise SettingsError(loader.problems)
-    assert settings is not None
+    settings, problems = examine(config, stack)
+    if problems:
+        raise SettingsError(problems)
     return settings
 
 
-class _Load:
+def load_stack(path: Path, stack: str) -> Settings:
+    """The settings of a stack file. What is wrong with its YAML and with its settings is one `SettingsError`."""
+    reading = read_stack_file(path)
+    settings, problems = examine(reading.config, stack)
+    ambiguous = {where for where, _ in reading.faults}
+    problems = [problem for _, problem in reading.faults] + [p for p in problems if p.path not in ambiguous]
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def examine(config: Mapping[str, Any], stack: str) -> tuple[Settings, list[Problem]]:
+    """The settings, and what is wrong with them: where something is, the settings hold stand-ins."""
+    if not isinstance(config, Mapping):
+        raise SettingsError([Problem("config", shown(config), "must be a map", f"keys such as {BASE}pools")])
+    examination = _Examination(stack, config)
+    return examination.settings(), examination.problems
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """A section; `broken` are its fields that hold a default or a stand-in because the file's value is wrong."""
+
+    value: Any
+    broken: frozenset[str] = frozenset()
+
+
+class _Examination:
     def __init__(self, stack: str, config: Mapping[str, Any]) -> None:
         self.stack = stack
-        self.raw = {k.removeprefix(BASE): v for k, v in config.items() if k.startswith(BASE)}
+        self.plain = Plain()
         self.problems: list[Problem] = []
-        self.region = self._region(config.get("aws:region", DEFAULT_REGION))
+        own = {k: v for k, v in config.items() if isinstance(k, str) and k.startswith(BASE)}
+        self.given = {k.removeprefix(BASE) for k in own}
+        self.raw = {k.removeprefix(BASE): c for k, v in own.items() if (c := self._plain(k, v)) is not None}
+        self.problems += self.plain.problems
+        self.region = self._region(config.get(REGION_KEY, DEFAULT_REGION))
 
-    def settings(self) -> Settings | None:
+    def _plain(self, key: str, value: Any) -> Any:
+        return self.plain.copy(value, _top(key))
+
+    def settings(self) -> Settings:
         self._unknown_keys()
-        found: dict[str, Any] = {name: self._section(name, model) for name, model in SECTIONS.items()}
-        found |= {name: self._list(name, model) for name, model in LISTS.items()}
-        if found["cluster"] is not None:
-            self.problems += cluster_problems(found["cluster"], f"{BASE}cluster")
-        sound = [pool for index, pool in enumerate(found["pools"]) if pool is not None and self._sound(pool, index)]
-        if any(entry is None for name in LISTS for entry in found[name]) or not self._parsed(found):
-            return None
-        settings = self._whole(found)
-        self.problems += settings_problems(settings, BASE, sound)
+        sections = {name: self._section(name, model) for name, model in SECTIONS.items()}
+        lists = {name: self._list(name, model) for name, model in LISTS.items()}
+        cluster = sections["cluster"]
+        self.problems += cluster_problems(cluster.value, f"{BASE}cluster", cluster.broken)
+        sound = [self._sound(parsed, index) for index, parsed in enumerate(lists["pools"] or [])]
+        settings = self._whole(sections, lists)
+        pools = zip(settings.pools, sound, strict=True)
+        self.problems += settings_problems(
+            Draft(
+                settings,
+                BASE,
+                {p.name: Pool.of(p) for p, fine in pools if fine},
+                self._pool_names(),
+                _broken(sections, lists),
+            )
+        )
         return settings
 
-    def _sound(self, pool: PoolSettings, index: int) -> bool:
-        problems = list(pool_problems(pool, f"{BASE}pools[{index}]", self.region, self.stack))
+    def _sound(self, parsed: _Parsed, index: int) -> bool:
+        path = f"{BASE}pools[{index}]"
+        problems = list(pool_problems(parsed.value, path, self.region, self.stack, parsed.broken))
         self.problems += problems
-        return not problems
+        return not problems and not parsed.broken
 
-    def _parsed(self, found: dict[str, Any]) -> bool:
-        """Whether every section that is there was valid in itself."""
-        return found["cluster"] is not None and all(found[name] is not None for name in SECTIONS if name in self.raw)
+    def _whole(self, sections: Mapping[str, _Parsed], lists: Mapping[str, list[_Parsed] | None]) -> Settings:
+        values = {name: parsed.value for name, parsed in sections.items() if parsed.value is not None}
+        values |= {name: tuple(p.value for p in found or ()) for name, found in lists.items()}
+        return Settings.model_validate({"stack": self.stack, "region": self.region or DEFAULT_REGION, **values})
 
-    def _whole(self, found: dict[str, Any]) -> Settings:
-        given = {name: value for name, value in found.items() if value is not None}
-        values = {str(Settings.model_fields[_snake(name)].alias): value for name, value in given.items()}
-        values |= {"pools": tuple(found["pools"]), "tenants": tuple(found["tenants"])}
-        return Settings.model_validate({"stack": self.stack, "region": self.region, **values})
+    def _pool_names(self) -> list[str] | None:
+        """The names of the pools as they are written: a reference to a wrong one is not an error too."""
+        pools = self.raw.get("pools")
+        if not isinstance(pools, list) or not pools:
+            return None
+        return [str(p.get("name", "")) if isinstance(p, dict) else "" for p in pools]
 
     def _region(self, value: Any) -> str:
+        """The region, or an empty string when it is not one."""
         try:
             return str(TypeAdapter(f.Region).validate_python(value))
-        except ValidationError:
-            self.problems.append(Problem("aws:region", shown(value), "is not an AWS region", "such as us-east-1"))
-            return DEFAULT_REGION
+        except ValidationError as error:
+            context = error.errors()[0]["ctx"]
+            self.problems.append(Problem(REGION_KEY, shown(value), context["message"], context["allowed"]))
+            return ""
 
     def _unknown_keys(self) -> None:
         allowed = (*SECTIONS, *LISTS)
-        for key in self.raw:
-            if key not in allowed:
-                self.problems.append(
-                    Problem(
-                        BASE + key,
-                        shown(self.raw[key], key),
-                        "unknown key",
-                        ", ".join(allowed),
-                        nearest(key, allowed),
-                    )
-                )
-        if "pools" not in self.raw:
+        unknown = {key: nearest(key, allowed) for key in sorted(self.given - set(allowed))}
+        for key, close in unknown.items():
+            path = _top(BASE + key)
+            suggestion = BASE + close if close else ""
+            value = shown(self.raw.get(key), path)
+            self.problems.append(Problem(path, value, "unknown key", ", ".join(allowed), suggestion))
+        if "pools" not in self.given and "pools" not in unknown.values():
             self.problems.append(Problem(BASE + "pools", "", "is missing", "a list with at least one pool"))
 
-    def _section(self, name: str, model: type[BaseModel]) -> BaseModel | None:
+    def _section(self, name: str, model: type[BaseModel]) -> _Parsed:
         raw = self.raw.get(name)
-        if name == "cluster" and (raw is None or isinstance(raw, dict)):
-            raw = {"name": f"gpu-{self.stack}", **(raw or {})}
-        if raw is None:
-            return None
+        if name == "cluster":
+            raw = self._with_name(raw)
+        elif raw is None:
+            return _Parsed(None)
         return self._model(model, raw, BASE + name)
 
-    def _list(self, name: str, model: type[BaseModel]) -> list[BaseModel | None]:
-        raw = self.raw.get(name)
-        path = BASE + name
-        if raw is None and name not in self.raw:
-            return []
+    def _with_name(self, raw: Any) -> Any:
+        """The cluster's settings with a default name, except for a cluster that exists and so has its own."""
+        if raw is not None and not isinstance(raw, dict):
+            return raw
+        cluster = raw or {}
+        if "name" in cluster or cluster.get("mode") == "existing" or f"{BASE}cluster.name" in self.plain.paths:
+            return cluster
+        default = f"gpu-{self.stack}"
+        try:
+            TypeAdapter(f.ClusterName).validate_python(default)
+        except ValidationError:
+            return cluster
+        return {"name": default} | cluster
+
+    def _list(self, name: str, model: type[BaseModel]) -> list[_Parsed] | None:
+        raw, path = self.raw.get(name), BASE + name
+        if raw is None:
+            return None
+        fault = ""
         if not isinstance(raw, list):
-            self.problems.append(Problem(path, shown(raw), "must be a list", "a list of maps"))
-            return []
-        if len(raw) > MAX_POOLS or (name == "pools" and not raw):
-            self.problems.append(Problem(path, f"{len(raw)} entries", "has the wrong length", f"1 to {MAX_POOLS}"))
-            return []
+            fault = "must be a list"
+        elif len(raw) > MAX_ENTRIES:
+            fault = f"has {len(raw)} entries"
+        elif name == "pools" and not raw:
+            fault = "is empty"
+        if fault:
+            allowed = f"a list of {'1' if name == 'pools' else '0'} to {MAX_ENTRIES} {name}"
+            self.problems.append(Problem(path, shown(raw) if fault == "must be a list" else "", fault, allowed))
+            return None
         return [self._model(model, entry, join(path, [index])) for index, entry in enumerate(raw)]
 
-    def _model(self, model: type[BaseModel], raw: Any, path: str) -> BaseModel | None:
-        self.problems += [*_nulls(raw, path)]
+    def _model(self, model: type[BaseModel], raw: Any, path: str) -> _Parsed:
         try:
-            return model.model_validate_json(json.dumps(raw, default=str))
+            return _Parsed(model.model_validate_json(json.dumps(raw)))
         except ValidationError as error:
-            self.problems += from_pydantic(error, path, raw, model)
-            return None
+            found = from_pydantic(error, path, raw, model)
+            self.problems += [p for p in found if p.path not in self.plain.paths]
+            return _repaired(model, raw, error)
 
 
-def _nulls(raw: Any, path: str) -> Iterator[Problem]:
-    """A key without a value is a slip, not a request for the default."""
-    if isinstance(raw, dict):
-        for key, value in raw.items():
-            if value is None:
-                yield Problem(f"{path}.{key}", "null", "has no value", "a value, or leave the key out")
-            else:
-                yield from _nulls(value, f"{path}.{key}")
-    elif isinstance(raw, list):
-        for index, value in enumerate(raw):
-            yield from _nulls(value, f"{path}[{index}]")
+def _top(key: str) -> str:
+    """A key of the configuration as the start of a path."""
+    return join("", [key]).removeprefix(".")
 
 
-def _snake(name: str) -> str:
-    return "".join("_" + c.lower() if c.isupper() else c for c in name)
+def _repaired(model: type[BaseModel], raw: Any, error: ValidationError) -> _Parsed:
+    """The section with defaults and stand-ins for its wrong fields."""
+    wrong = {e["loc"][0] for e in error.errors() if e["loc"]}
+    kept = {k: v for k, v in raw.items() if k not in wrong} if isinstance(raw, dict) else {}
+    names = {str(field.alias): name for name, field in model.model_fields.items()}
+    broken = {names[str(key)] for key in wrong if key in names} if isinstance(raw, dict) else set(names.values())
+    value = model.model_validate_json(json.dumps(STAND_INS.get(model, {}) | kept))
+    return _Parsed(value, frozenset(broken))
+
+
+def _broken(sections: Mapping[str, _Parsed], lists: Mapping[str, list[_Parsed] | None]) -> dict[str, frozenset[str]]:
+    found = {name: parsed.broken for name, parsed in sections.items()}
+    return found | {
+        f"{name}[{index}]": parsed.broken
+        for name, entries in lists.items()
+        for index, parsed in enumerate(entries or ())
+    }

@@ -14,10 +14,18 @@ from pydantic.alias_generators import to_camel
 from gpuslice import fields as f
 from gpuslice.catalog import versions
 
-Count = Annotated[int, Field(strict=True)]
+TAG_MARK = "\0"
+"""Begins the tag of a union, so that a tag in the location of an error is never taken for a key of the file."""
 CapacityType = Literal["spot", "on-demand", "reserved"]
 MAX_REPLICAS = 48
 """The largest number of clients that the NVIDIA MPS server takes, and this program's bound for time-slicing."""
+Replicas = Annotated[int, f.Whole(2, MAX_REPLICAS)]
+MigInstances = Annotated[int, f.Whole(1, 8)]
+PoolNodes = Annotated[int, f.Whole(1, 1000)]
+ZoneCount = Annotated[int, f.Whole(2, 4)]
+SystemNodeCount = Annotated[int, f.Whole(2, 20)]
+Slices = Annotated[int, f.Whole(0, 100_000)]
+Pods = Annotated[int, f.Whole(1, 500)]
 
 
 class Model(BaseModel):
@@ -31,13 +39,13 @@ class Model(BaseModel):
 class Replicated(Model):
     """What the two ways of sharing a GPU by replicas have in common."""
 
-    replicas: Annotated[Count, Field(ge=2, le=MAX_REPLICAS)]
+    replicas: Replicas
     """Slices that each physical GPU is advertised as."""
     rename: bool = True
     """Advertise `nvidia.com/gpu.shared`, so that a pod asking for a whole `nvidia.com/gpu` never gets a slice."""
     min_memory: f.Memory = "1Gi"
     """Refuse replicas that leave less GPU memory than this to a slice."""
-    max_replicas: Annotated[Count, Field(ge=2, le=MAX_REPLICAS)] = 16
+    max_replicas: Replicas = 16
     """Refuse more replicas than this."""
 
 
@@ -57,7 +65,7 @@ class Mig(Model):
     """Hardware partitions, the same on every GPU of the pool."""
 
     mode: Literal["mig"]
-    layout: Annotated[dict[str, Annotated[Count, Field(ge=1, le=8)]], Field(min_length=1)]
+    layout: Annotated[dict[str, MigInstances], Field(min_length=1)]
     """MIG profile to the number of its instances on each GPU, such as `{1g.5gb: 3, 2g.10gb: 2}`."""
 
 
@@ -67,15 +75,17 @@ class Exclusive(Model):
     mode: Literal["exclusive"]
 
 
-def _mode(value: Any) -> Any:
-    return value.get("mode") if isinstance(value, dict) else getattr(value, "mode", None)
+def _mode(value: Any) -> str | None:
+    mode = value.get("mode") if isinstance(value, dict) else getattr(value, "mode", None)
+    return None if mode is None else f"{TAG_MARK}{mode}"
 
 
+SHARING_MODES = ("time-slicing", "mig", "mps", "exclusive")
 Sharing = Annotated[
-    Annotated[TimeSlicing, Tag("time-slicing")]
-    | Annotated[Mig, Tag("mig")]
-    | Annotated[Mps, Tag("mps")]
-    | Annotated[Exclusive, Tag("exclusive")],
+    Annotated[TimeSlicing, Tag(TAG_MARK + "time-slicing")]
+    | Annotated[Mig, Tag(TAG_MARK + "mig")]
+    | Annotated[Mps, Tag(TAG_MARK + "mps")]
+    | Annotated[Exclusive, Tag(TAG_MARK + "exclusive")],
     Discriminator(_mode),
 ]
 
@@ -84,13 +94,13 @@ class CapacityReservations(Model):
     """On-demand capacity reservations or capacity blocks that the pool may use."""
 
     ids: Annotated[tuple[f.ReservationId, ...], Field(max_length=30)] = ()
-    tags: dict[str, str] = {}
+    tags: Annotated[dict[f.TagText, f.TagText], Field(max_length=20)] = {}
     type: Literal["default", "capacity-block"] = "default"
     """`capacity-block` for capacity blocks for ML, which are bought for a fixed time."""
 
 
 class Limits(Model):
-    nodes: Annotated[Count, Field(ge=1, le=1000)] = 2
+    nodes: PoolNodes = 2
     """The most nodes that Karpenter may buy for the pool: the money cap."""
 
 
@@ -98,7 +108,8 @@ class Budget(Model):
     """One Karpenter disruption budget."""
 
     nodes: f.BudgetNodes
-    reasons: tuple[Literal["Underutilized", "Empty", "Drifted"], ...] = ()
+    reasons: Annotated[tuple[Literal["Underutilized", "Empty", "Drifted"], ...], Field(max_length=50)] = ()
+    """Which disruptions the budget holds for; empty means all."""
     schedule: f.Cron | None = None
     duration: f.WindowDuration | None = None
 
@@ -119,7 +130,7 @@ class Disruption(Model):
 
 class Taint(Model):
     key: f.TaintKey
-    value: f.LabelValue | None = None
+    value: f.TaintValue | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 
 
@@ -132,7 +143,7 @@ class PoolSettings(Model):
     sharing: Sharing
     capacity_types: Annotated[tuple[CapacityType, ...], Field(min_length=1)] = ("on-demand",)
     capacity_reservations: CapacityReservations | None = None
-    zones: tuple[f.Zone, ...] = ()
+    zones: Annotated[tuple[f.Zone, ...], Field(max_length=30)] = ()
     """Availability zones; empty means all zones of the cluster's subnets."""
     ami: f.Ami = versions.DEFAULT_AMI
     root_volume: f.VolumeSize = "100Gi"
@@ -140,13 +151,15 @@ class PoolSettings(Model):
     """Attach every EFA interface of the instance type."""
     limits: Limits = Limits()
     disruption: Disruption = Disruption()
-    labels: dict[f.NodeLabelKey, f.LabelValue] = {}
-    extra_taints: tuple[Taint, ...] = ()
+    labels: Annotated[dict[f.NodeLabelKey, f.LabelValue], Field(max_length=90)] = {}
+    """Labels of the nodes besides the derived ones. A NodePool takes 100 in all."""
+    extra_taints: Annotated[tuple[Taint, ...], Field(max_length=50)] = ()
+    """Taints besides the derived ones; the pool's tolerations follow."""
 
 
 class NewVpc(Model):
     cidr: f.VpcCidr = "10.40.0.0/16"
-    availability_zones: Annotated[Count, Field(ge=2, le=4)] = 3
+    availability_zones: ZoneCount = 3
     nat_gateways: Literal["perZone", "single"] = "perZone"
 
 
@@ -157,10 +170,13 @@ class ExistingVpc(Model):
 
 def _vpc_kind(value: Any) -> str:
     keys = value.keys() if isinstance(value, dict) else {"id"} if isinstance(value, ExistingVpc) else set()
-    return "existing" if keys & {"id", "privateSubnetIds"} else "new"
+    return TAG_MARK + ("existing" if keys & {"id", "privateSubnetIds"} else "new")
 
 
-Vpc = Annotated[Annotated[NewVpc, Tag("new")] | Annotated[ExistingVpc, Tag("existing")], Discriminator(_vpc_kind)]
+Vpc = Annotated[
+    Annotated[NewVpc, Tag(TAG_MARK + "new")] | Annotated[ExistingVpc, Tag(TAG_MARK + "existing")],
+    Discriminator(_vpc_kind),
+]
 
 
 class Endpoint(Model):
@@ -168,23 +184,24 @@ class Endpoint(Model):
 
     private: bool = True
     public: bool = False
-    public_cidrs: tuple[f.ClientCidr, ...] = ()
+    public_cidrs: Annotated[tuple[f.ClientCidr, ...], Field(max_length=40)] = ()
+    """Who may reach the public endpoint; EKS takes 40 networks."""
 
 
 class SystemNodes(Model):
     """The managed node group for Karpenter, CoreDNS and the operators: never a GPU type."""
 
     instance_types: Annotated[tuple[f.InstanceTypeName, ...], Field(min_length=1, max_length=20)] = ("m7i.large",)
-    count: Annotated[Count, Field(ge=2, le=20)] = 2
+    count: SystemNodeCount = 2
 
 
 class Kubeconfig(Model):
     """Where the kubeconfig of an existing cluster comes from: a file, or another stack's output."""
 
-    path: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
-    context: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    path: f.FreeText | None = None
+    context: f.FreeText | None = None
     stack_reference: f.StackName | None = None
-    output: Annotated[str, Field(min_length=1, max_length=253)] = "kubeconfig"
+    output: f.FreeText = "kubeconfig"
 
 
 class Cluster(Model):
@@ -195,7 +212,7 @@ class Cluster(Model):
     service_cidr: f.ServiceCidr = "172.20.0.0/16"
     endpoint: Endpoint = Endpoint()
     system_nodes: SystemNodes = SystemNodes()
-    admin_arns: tuple[f.IamPrincipalArn, ...] = ()
+    admin_arns: Annotated[tuple[f.IamPrincipalArn, ...], Field(max_length=50)] = ()
     """IAM roles or users that get cluster-admin through an access entry."""
     deletion_protection: bool = True
     kubeconfig: Kubeconfig | None = None
@@ -216,9 +233,20 @@ class GpuOperator(Model):
     """Helm values, merged last and deep."""
 
 
+def _quota_kind(value: Any) -> str:
+    return TAG_MARK + ("profiles" if isinstance(value, dict) else "slices")
+
+
+Quota = Annotated[
+    Annotated[Slices, Tag(TAG_MARK + "slices")]
+    | Annotated[Annotated[dict[str, Slices], Field(min_length=1)], Tag(TAG_MARK + "profiles")],
+    Discriminator(_quota_kind),
+]
+
+
 class Tenant(Model):
     namespace: f.Namespace
-    quota: dict[str, Annotated[Count, Field(ge=0)] | dict[str, Annotated[Count, Field(ge=0)]]] = {}
+    quota: dict[str, Quota] = {}
     """Pool name to slices; for a MIG pool with several profiles, pool name to `{profile: slices}`."""
     pod_security: Literal["restricted", "baseline"] = "restricted"
 
@@ -231,9 +259,9 @@ class Monitoring(Model):
 class Verification(Model):
     """A Deployment that proves that slices of a pool can be had."""
 
-    pool: str
-    replicas: Annotated[Count, Field(ge=1, le=500)] = 5
-    profile: str | None = None
+    pool: f.AnyName
+    replicas: Pods = 5
+    profile: f.AnyName | None = None
     """For a MIG pool: the profile that each pod asks for (default: the smallest of the layout)."""
 
 

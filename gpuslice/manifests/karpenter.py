@@ -1,4 +1,4 @@
-"""EC2NodeClass, NodeOverlays and NodePool of a pool (Karpenter 1.14: karpenter.k8s.aws/v1, karpenter.sh/v1, v1alpha1)."""
+"""EC2NodeClass, NodeOverlays and NodePool of a pool (Karpenter 1.14: karpenter.sh/v1 and v1alpha1, AWS v1)."""
 
 from __future__ import annotations
 

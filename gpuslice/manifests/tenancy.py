@@ -15,7 +15,7 @@ MANAGED_BY = {"app.kubernetes.io/managed-by": "gpu-slicing"}
 
 
 def namespace(name: str, pod_security: str, kubernetes_version: str = versions.KUBERNETES) -> Manifest:
-    """A namespace whose pods must meet a pod-security standard; the version is pinned, so an upgrade changes nothing."""
+    """A namespace whose pods must meet a pod-security standard, at a pinned version: upgrades change nothing."""
     labels = {f"pod-security.kubernetes.io/{mode}": pod_security for mode in ("enforce", "warn", "audit")}
     labels["pod-security.kubernetes.io/enforce-version"] = f"v{kubernetes_version}"
     return {
