@@ -6,6 +6,7 @@ reads answer with an id, and every request is kept whole. It never deserializes 
 needs no event loop on the threads that it is called on.
 """
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -81,6 +82,8 @@ class Monitor(mocks.MockMonitor):
         self.children: dict[str, tuple[str, Answer]] = {}  # of remote components: URN -> (component, answer)
         self.component_outputs: dict[str, struct_pb2.Struct] = {}
         self.stack_outputs = struct_pb2.Struct()
+        self._claimed: set[str] = set()
+        self._claims_lock = threading.Lock()
 
     def make_urn(self, parent: str, type_: str, name: str) -> str:
         """The engine's URN: the types of all ancestors, without the stack itself.
@@ -104,8 +107,7 @@ class Monitor(mocks.MockMonitor):
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type == STACK:
             return resource_pb2.RegisterResourceResponse(urn=urn)
-        if urn in self.registrations:
-            raise RunError(f"two resources have the URN {urn}: give one of them another name")
+        self._claim(urn)
         inputs, secret_paths = wire.read(request.object)
         answer = self._answer(request, urn, inputs)
         id_, outputs = self._visible(answer)
@@ -122,6 +124,12 @@ class Monitor(mocks.MockMonitor):
             # Outputs that this answer lacks then reach the program as unknown, never as a silent None.
             unknown=request.custom,
         )
+
+    def _claim(self, urn: str) -> None:
+        with self._claims_lock:  # the SDK registers from a pool of threads
+            if urn in self._claimed:
+                raise RunError(f"two resources have the URN {urn}: give one of them another name")
+            self._claimed.add(urn)
 
     def _visible(self, answer: Answer) -> tuple[str | Unknown, dict[str, Any]]:
         """The id and outputs that the program may see now."""
@@ -150,6 +158,7 @@ class Monitor(mocks.MockMonitor):
 
     def ReadResource(self, request: Any) -> Any:
         urn = self.make_urn(request.parent, request.type, request.name)
+        self._claim(urn)
         inputs, secret_paths = wire.read(request.properties)
         known_id = request.id != wire.UNKNOWN_TEXT
         if request.type == STACK_REFERENCE:
