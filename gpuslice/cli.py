@@ -12,9 +12,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpuslice.problems import SettingsError
+
+if TYPE_CHECKING:
+    from gpuslice.settings import Settings
 
 FINE, REFUSED, FAILED = 0, 1, 2
 
@@ -87,12 +90,10 @@ def _preview(options: argparse.Namespace) -> int:
     from gpuslice.project import project_root
     from offline import preview
 
-    if options.engine == "auto":
-        from offline import engine
-
-        installation = engine.usable(project_root(), options.stack, "preview", _Progress())
-        if installation is not None:
-            return engine.run(installation, project_root(), options.stack, "preview")
+    if options.engine == "auto" and _settings(options.stack).cluster.mode != "sandbox":
+        code = _with_engine(options.stack, "preview")
+        if code is not None:
+            return code
     report = preview.preview(project_root(), options.stack)
     if options.json != "-":
         preview.show(report)
@@ -140,39 +141,45 @@ def _schema(options: argparse.Namespace) -> int:
     return FINE
 
 
+def _settings(stack: str) -> Settings:
+    from gpuslice.project import read_settings, stack_file
+
+    return read_settings(stack_file(stack))
+
+
+def _with_engine(stack: str, command: str) -> int | None:
+    """The exit code of the Pulumi CLI; None where it or AWS credentials are missing, which has then been said."""
+    from gpuslice.project import project_root
+    from offline import engine
+
+    installation = engine.usable(stack, command, _Progress())
+    if installation is None:
+        return None
+    return engine.run(installation, project_root(), _settings(stack), command)
+
+
 def _up(options: argparse.Namespace) -> int:
-    from gpuslice.load import load_settings
-    from gpuslice.project import project_root, stack_config
+    from gpuslice.project import project_root
 
-    root, progress = project_root(), _Progress()
-    settings = load_settings(stack_config(options.stack), options.stack)
-    if settings.cluster.mode != "sandbox":
-        from offline import engine
+    if _settings(options.stack).cluster.mode == "sandbox":
+        from sandbox import local
 
-        installation = engine.usable(root, options.stack, "up", progress)
-        if installation is None:
-            return _say(f"`up` of stack {options.stack} needs the Pulumi CLI and AWS credentials (see above)", FAILED)
-        return engine.run(installation, root, options.stack, "up")
-    from sandbox import local
-
-    return local.up(root, options.stack, progress)
+        return local.up(project_root(), options.stack, _Progress())
+    code = _with_engine(options.stack, "up")
+    missing = f"`up` of stack {options.stack} needs the Pulumi CLI and AWS credentials (see above)"
+    return _say(missing, FAILED) if code is None else code
 
 
 def _down(options: argparse.Namespace) -> int:
-    from gpuslice.load import load_settings
-    from gpuslice.project import project_root, stack_config
+    from gpuslice.project import project_root
 
-    settings = load_settings(stack_config(options.stack), options.stack)
-    if settings.cluster.mode == "sandbox":
+    if _settings(options.stack).cluster.mode == "sandbox":
         from sandbox import local
 
         return local.down(project_root(), _Progress())
-    from offline import engine
-
-    installation = engine.usable(project_root(), options.stack, "destroy", _Progress())
-    if installation is None:
-        return _say(f"`down` of stack {options.stack} needs the Pulumi CLI and AWS credentials (see above)", FAILED)
-    return engine.run(installation, project_root(), options.stack, "destroy")
+    code = _with_engine(options.stack, "destroy")
+    missing = f"`down` of stack {options.stack} needs the Pulumi CLI and AWS credentials (see above)"
+    return _say(missing, FAILED) if code is None else code
 
 
 def _sandbox(options: argparse.Namespace) -> int:

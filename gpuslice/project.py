@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from gpuslice.fields import nearest
@@ -49,3 +51,12 @@ def stack_config(stack: str) -> dict[str, object]:
 def read_settings(path: Path) -> Settings:
     """The settings of a stack file. Raises SettingsError."""
     return load_settings(load_stack_file(path), stack_name(path))
+
+
+def cache_directory(environment: Mapping[str, str] = os.environ) -> Path:
+    """`$GPUSLICE_CACHE`, else `gpu-slicing` under `$XDG_CACHE_HOME`, else under `~/.cache`."""
+    if chosen := environment.get("GPUSLICE_CACHE"):
+        return Path(chosen).expanduser().resolve()
+    # The XDG specification has relative paths ignored.
+    base = Path(environment.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "gpu-slicing"

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from gpuslice.project import cache_directory
+from gpuslice.settings import Settings
+from offline.pulumi_cli import PulumiInstallation, aws_credentials_present, backend_environment, find_pulumi
 
 Progress = Callable[[str], None]
+PRIVATE_ENDPOINT = (
+    "If the cluster's API could not be reached: its endpoint is private. Run this inside the VPC (a runner or a VPN),"
+    " or set cluster.endpoint.public: true with the publicCidrs of your own network."
+)
 
 
 class EngineFailed(Exception):
     """The CLI could not be run; the text says why."""
 
 
-def usable(root: Path, stack: str, command: str, progress: Progress) -> Any | None:
+def usable(stack: str, command: str, progress: Progress) -> PulumiInstallation | None:
     """The CLI if `command` can run with it, else None, after one plain line that says what is missing."""
-    from offline.pulumi_cli import aws_credentials_present, find_pulumi
-    from sandbox.build import cache_directory
-
     if not aws_credentials_present(os.environ):
         progress(f"no AWS credentials: {_instead(command, stack)}")
         return None
@@ -35,13 +40,14 @@ def _instead(command: str, stack: str) -> str:
     return f"`make preview STACK={stack}` works without either"
 
 
-def run(installation: Any, root: Path, stack: str, command: str) -> int:
+def run(installation: PulumiInstallation, root: Path, settings: Settings, command: str) -> int:
     """`pulumi preview|up|destroy` of a stack, with its output on this terminal; returns the CLI's exit code."""
-    from offline.pulumi_cli import backend_environment
-
     environment = {**os.environ, **backend_environment(os.environ, Path.home(), root)}
-    program = str(installation.command)
-    selected = subprocess.run([program, "stack", "select", "--create", stack, "--cwd", str(root)], env=environment)
-    if selected.returncode:
-        raise EngineFailed(f"pulumi could not select the stack {stack}")
-    return subprocess.run([program, command, "--stack", stack, "--cwd", str(root)], env=environment).returncode
+    select = [str(installation.command), "stack", "select", "--create", settings.stack, "--cwd", str(root)]
+    if subprocess.run(select, env=environment).returncode:
+        raise EngineFailed(f"pulumi could not select the stack {settings.stack}")
+    arguments = [str(installation.command), command, "--stack", settings.stack, "--cwd", str(root)]
+    code = subprocess.run(arguments, env=environment).returncode
+    if code and not settings.cluster.endpoint.public:
+        print(PRIVATE_ENDPOINT, file=sys.stderr)
+    return code

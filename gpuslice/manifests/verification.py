@@ -38,6 +38,8 @@ def deployment(wanted: Verification, pool: Pool) -> Manifest:
     labels = {"app.kubernetes.io/name": name} | MANAGED_BY
     spec = {
         "replicas": wanted.replicas,
+        # A rolling update would buy a node for the pods that it adds for a moment.
+        "strategy": {"type": "Recreate"},
         "selector": {"matchLabels": {"app.kubernetes.io/name": name}},
         "template": {"metadata": {"labels": labels}, "spec": _pod(verified_resource(wanted, pool), pool)},
     }
