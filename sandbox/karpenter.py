@@ -7,17 +7,12 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.account import CREDENTIALS, SeedRequest, Simulator
-from sandbox.processes import ProcessRecord, free_ports, terminate, wait_for
-from sandbox.state import Sandbox
+from sandbox.account import CREDENTIALS
 
 # Namespace in which Karpenter records its own events and would elect a leader; production's.
 SYSTEM_NAMESPACE = "kube-system"
 
-KARPENTER = "karpenter"
-
 _PROBE_SECONDS = 2.0
-_START_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -69,34 +64,6 @@ def command(binary: Path, options: Options) -> tuple[list[str], dict[str, str]]:
         "LOG_LEVEL": options.log_level,
     }
     return [str(binary)], environment
-
-
-def start(sandbox: Sandbox, binary: Path, simulator: Simulator, request: SeedRequest) -> ProcessRecord:
-    """Karpenter on a sandbox whose account is seeded, once it is ready. One that runs is ended first.
-
-    It reads the instance types and their zones at its start only, so start it again after a seed with others.
-    Raises SandboxError.
-    """
-    running = sandbox.processes.pop(KARPENTER, None)
-    if running is not None:
-        terminate(running)
-    metrics_port, probe_port = free_ports(2)
-    options = Options(
-        kubeconfig=sandbox.kubeconfig,
-        cluster_name=request.cluster_name,
-        cluster_endpoint=sandbox.endpoint,
-        aws_endpoint=simulator.aws,
-        pricing_endpoint=simulator.admin,
-        region=request.region,
-        interruption_queue=request.queue_name,
-        metrics_port=metrics_port,
-        probe_port=probe_port,
-    )
-    argv, environment = command(binary, options)
-    sandbox.ports[KARPENTER] = probe_port
-    record = sandbox.spawn(KARPENTER, argv, environment)
-    wait_for(lambda: ready(probe_port), _START_SECONDS, "Karpenter to be ready", watch=[record])
-    return record
 
 
 def ready(probe_port: int) -> bool:

@@ -234,6 +234,10 @@ def test_a_reservation_fills_up_and_empties(seeded, client):
     assert free() == 1
 
 
+def test_a_capacity_block_is_a_market_of_its_own(seeded, client):
+    assert launch(client, seeded, "capacity-block")["InstanceLifecycle"] == "capacity-block"
+
+
 def test_the_spot_price_is_below_the_on_demand_price(client):
     history = client("ec2").describe_spot_price_history(InstanceTypes=["g4dn.xlarge"])["SpotPriceHistory"]
     prices = {each["InstanceType"]: float(each["SpotPrice"]) for each in history}

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from sandbox import account, karpenter
+from sandbox import account, world
 from sandbox.account import CapacityReservation, GpuStack, SecurityGroup, SeedRequest, Simulator, Subnet
-from sandbox.build import Binaries
 from sandbox.client import Cluster
 from sandbox.nodes import MIG_ERROR, MIG_STATE_LABEL, PLUGIN_ERROR
 from sandbox.processes import terminate, wait_for
-from sandbox.state import Sandbox
+from sandbox.state import Progress, Sandbox
 
 pytestmark = pytest.mark.sandbox
 
@@ -197,7 +196,7 @@ class Pool:
 
 
 @pytest.fixture(scope="module")
-def simulator(control_plane: Sandbox, cluster: Cluster, binaries: Binaries) -> Iterator[Simulator]:
+def simulator(control_plane: Sandbox, cluster: Cluster, progress: Progress) -> Iterator[Simulator]:
     running = account.start(control_plane)
     running.seed(REQUEST)
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "gpu-operator"}})
@@ -212,11 +211,11 @@ def simulator(control_plane: Sandbox, cluster: Cluster, binaries: Binaries) -> I
         },
     )
     _config_map(cluster, "mig-layouts", {"config.yaml": {"version": "v1", "mig-configs": {"a100": [layout]}}})
-    karpenter.start(control_plane, binaries.karpenter, running, REQUEST)
+    world.start_karpenter(control_plane, REQUEST, progress)
     yield running
     # Without Karpenter nothing would ever end the finalizers of what is left.
     wait_for(lambda: not cluster.list(*CLAIMS), SECONDS, "the last nodes to go")
-    for name in (karpenter.KARPENTER, account.SIMULATOR):
+    for name in (world.KARPENTER, account.SIMULATOR):
         terminate(control_plane.processes.pop(name))
 
 
