@@ -26,8 +26,11 @@ class EngineFailed(Exception):
 def usable(stack: str, command: str, progress: Progress) -> PulumiInstallation | None:
     """The CLI if `command` can run with it, else None, after one plain line that says what is missing."""
     if not aws_credentials_present(os.environ):
-        progress(f"no AWS credentials: {_instead(command, stack)}")
-        return None
+        if command == "preview":
+            progress(f"no AWS credentials: {_instead(command, stack)}")
+            return None
+        # An instance role is not seen without a network call: the CLI itself will say if there is none.
+        progress("no AWS credentials in the environment or in ~/.aws: trying with the machine's own role")
     installation = find_pulumi(cache_directory(), progress)
     if installation is None:
         progress(f"no Pulumi CLI: {_instead(command, stack)}")
