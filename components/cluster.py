@@ -1,4 +1,4 @@
-"""A new EKS cluster, its system nodes and add-ons; and the choice between a new cluster and an existing one."""
+"""A new EKS cluster, its system nodes and its add-ons."""
 
 import json
 from dataclasses import dataclass
@@ -8,14 +8,11 @@ import pulumi_aws as aws
 import pulumi_eks as eks
 
 from components.account import account_of
-from components.encryption import ClusterKey, ClusterKeyArgs
-from components.existing_cluster import ExistingCluster, ExistingClusterArgs
 from components.kubernetes_cluster import KubernetesCluster
-from components.network import Network, NetworkArgs
 from components.nodes import NodeRole
 from gpuslice.aws_policies import LOG_RETENTION_DAYS, log_group_name
 from gpuslice.kubeconfig import exec_kubeconfig
-from gpuslice.settings import ExistingVpc, Settings
+from gpuslice.settings import Settings
 from gpuslice.system_nodes import ami_type
 
 CONTROL_PLANE_LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
@@ -256,19 +253,3 @@ class Cluster(KubernetesCluster):
             )
             made.extend([entry, association])
         return made
-
-
-def stack_cluster(settings: Settings) -> KubernetesCluster:
-    """The cluster that the settings mean: an existing one, or a new one with its key and, unless given, its network.
-
-    Raises KubeconfigError for an existing cluster whose kubeconfig cannot be used.
-    """
-    if settings.cluster.mode == "existing":
-        return ExistingCluster("cluster", ExistingClusterArgs.of(settings))
-    key = ClusterKey("cluster-key", ClusterKeyArgs.of(settings))
-    vpc = settings.cluster.vpc
-    if isinstance(vpc, ExistingVpc):
-        return Cluster("cluster", ClusterArgs.of(settings, vpc.id, list(vpc.private_subnet_ids), key.arn))
-    network = Network("network", NetworkArgs.of(settings, key.arn))
-    args = ClusterArgs.of(settings, network.vpc_id, network.private_subnet_ids, key.arn)
-    return Cluster("cluster", args, pulumi.ResourceOptions(depends_on=network.routes))

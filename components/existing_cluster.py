@@ -59,7 +59,8 @@ def kubeconfig_from(source: Kubeconfig) -> pulumi.Input[str]:
 
     def text(value: Any) -> str:
         if not value:
-            raise KubeconfigError(f"cluster.kubeconfig: stack {stack} has no output '{key}'")
+            # Raised while the engine runs: Pulumi prints the text of this error alone, a traceback for any other.
+            raise pulumi.RunError(f"cluster.kubeconfig: stack {stack} has no output '{key}'")
         return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
     found: pulumi.Output[str] = pulumi.StackReference(stack).get_output(key).apply(text)

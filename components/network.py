@@ -93,7 +93,15 @@ class Network(pulumi.ComponentResource):
             exclude_zone_ids=list(ZONES_WITHOUT_EKS),
             opts=pulumi.InvokeOptions(parent=self),
         )
-        names: pulumi.Output[list[str]] = found.names.apply(lambda available: choose_zones(available, count))
+
+        def chosen(available: list[str]) -> list[str]:
+            try:
+                return choose_zones(available, count)
+            except ValueError as error:
+                # Pulumi prints the text of this error alone, and a traceback for any other.
+                raise pulumi.RunError(f"cluster.vpc.availabilityZones: {error}") from None
+
+        names: pulumi.Output[list[str]] = found.names.apply(chosen)
         return names
 
     def _subnet(

@@ -8,7 +8,7 @@ import pulumi
 import pytest
 import yaml
 
-from components.existing_cluster import ExistingClusterArgs, kubeconfig_from
+from components.existing_cluster import ExistingCluster, ExistingClusterArgs, kubeconfig_from
 from gpuslice import aws_policies as policies
 from gpuslice.kubeconfig import KubeconfigError, exec_kubeconfig, read_kubeconfig
 from gpuslice.settings import Kubeconfig, Settings
@@ -28,8 +28,8 @@ def settings(region="us-east-1", **cluster):
 
 def run(chosen: Settings, *, preview: bool = False, config=None, stack_references=None) -> Recording:
     def program():
-        from components.cluster import stack_cluster
         from components.kubernetes_cluster import kubernetes_provider
+        from components.stack_cluster import stack_cluster
 
         cluster = stack_cluster(chosen)
         kubernetes_provider("kubernetes", cluster)
@@ -446,6 +446,18 @@ def test_an_existing_cluster_offers_what_a_new_one_does(tmp_path):
     )
 
 
+def test_a_kubeconfig_that_somebody_hands_over_becomes_secret():
+    def program():
+        args = ExistingClusterArgs("c", "{}", endpoint="https://given")
+        cluster = ExistingCluster("cluster", args)
+        pulumi.export("kubeconfig", cluster.kubeconfig)
+        pulumi.export("endpoint", cluster.endpoint)
+
+    recording = record(program, project="p", stack="s", preview=True)
+    assert recording.secret_outputs == {"kubeconfig"}
+    assert recording.outputs["endpoint"] == "https://given"
+
+
 @pytest.mark.parametrize("value", [{"kind": "Config"}, '{"kind": "Config"}'])
 def test_a_kubeconfig_can_come_from_another_stack(value):
     chosen = existing(stackReference="org/base/prod", output="config")
@@ -456,7 +468,7 @@ def test_a_kubeconfig_can_come_from_another_stack(value):
 
 def test_another_stack_without_that_output_is_named():
     chosen = existing(stackReference="org/base/prod", output="config")
-    with pytest.raises(ProgramFailed, match="stack org/base/prod has no output 'config'"):
+    with pytest.raises(ProgramFailed, match="^cluster.kubeconfig: stack org/base/prod has no output 'config'$"):
         run(chosen, stack_references={"org/base/prod": {"other": "x"}})
 
 

@@ -273,9 +273,9 @@ def run(chosen: Settings, *, preview: bool = False) -> Recording:
     def program():
         import pulumi_kubernetes as k8s
 
-        from components.cluster import stack_cluster
         from components.karpenter import Karpenter, KarpenterArgs
         from components.kubernetes_cluster import kubernetes_provider
+        from components.stack_cluster import stack_cluster
 
         cluster = stack_cluster(chosen)
         provider = kubernetes_provider("kubernetes", cluster)
@@ -337,6 +337,9 @@ def test_the_controller_starts_with_its_permissions_and_stops_before_they_go(kar
     assert {r.urn for r in of_karpenter(karpenter)} - {release.urn} <= needed
     assert {r.urn for r in karpenter.by_type("aws:eks/addon:Addon")} <= needed
     assert {r.urn for r in karpenter.by_type("aws:eks/nodeGroup:NodeGroup")} <= needed
+    for resource in (release, one(karpenter, RELEASE, "karpenter-crd")):
+        # Its own edge, not one by way of the component that happens to be its parent.
+        assert {r.urn for r in karpenter.by_type("aws:eks/nodeGroup:NodeGroup")} <= resource.dependencies
 
 
 def test_nothing_of_karpenter_is_skipped_at_destroy(karpenter):
