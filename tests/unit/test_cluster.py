@@ -468,7 +468,7 @@ def test_a_kubeconfig_can_come_from_another_stack(value):
 
 def test_another_stack_without_that_output_is_named():
     chosen = existing(stackReference="org/base/prod", output="config")
-    with pytest.raises(ProgramFailed, match="^cluster.kubeconfig: stack org/base/prod has no output 'config'$"):
+    with pytest.raises(ProgramFailed, match=r"^cluster\.kubeconfig: stack org/base/prod has no output 'config'$"):
         run(chosen, stack_references={"org/base/prod": {"other": "x"}})
 
 

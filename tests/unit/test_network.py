@@ -99,7 +99,7 @@ def test_a_region_with_too_few_zones_is_refused_in_words():
         "cluster": {"name": "x", "vpc": {"availabilityZones": 4}},
         "pools": (),
     }
-    with pytest.raises(ProgramFailed, match="^cluster.vpc.availabilityZones: 4 availability zones are wanted"):
+    with pytest.raises(ProgramFailed, match=r"^cluster\.vpc\.availabilityZones: 4 availability zones are wanted"):
         run(Settings.model_validate(values, by_alias=True, by_name=True))
 
 
