@@ -1,27 +1,27 @@
-"""The strings and numbers that a stack file may hold: one annotated type for each kind, and the rule behind it.
+"""The text that a stack file may hold: one annotated type for each kind, and the rule behind it.
 
-Every refusal is a `PydanticCustomError` of type `gpuslice` whose context carries `allowed` and `suggestion`, so that
-`gpuslice.problems` can print where, what, and what is allowed. The patterns are those that the Karpenter 1.14 CRDs,
+The patterns are those that the Karpenter 1.14 CRDs,
 Kubernetes, EKS and EC2 enforce: what passes here is not refused later by one of them.
 """
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from gpuslice.catalog import instance_types
 from gpuslice.cron import CRON_WORDS, cron_fault
+from gpuslice.refusal import Whole as Whole
+from gpuslice.refusal import nearest as nearest
+from gpuslice.refusal import refuse as refuse
 
 Check = Callable[[str], str]
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -40,19 +40,6 @@ OWNED_LABEL_DOMAINS = ("gpu-slicing.io", "nvidia.com", "kubernetes.io", "k8s.io"
 OWNED_TAINT_DOMAINS = ("gpu-slicing.io", "kubernetes.io", "k8s.io")
 LONGEST_DURATION_HOURS = 87_600
 """Ten years. Go, and so Karpenter, cannot read a duration of more than 292 years from an object that it stored."""
-
-
-def refuse(message: str, *, allowed: str = "", suggestion: str = "") -> PydanticCustomError:
-    """The error that a validator raises: `message` says what is wrong, `allowed` what would be right."""
-    context = {"message": message, "allowed": allowed, "suggestion": suggestion}
-    return PydanticCustomError("gpuslice", "{message}", context)
-
-
-def nearest(value: object, allowed: Iterable[str]) -> str:
-    """The closest of `allowed` to `value`, or an empty string when none is close."""
-    spellings = {a.lower(): a for a in allowed}
-    close = difflib.get_close_matches(str(value)[:80].lower(), spellings, n=1, cutoff=0.6)
-    return spellings[close[0]] if close else ""
 
 
 def _ascii(value: str) -> str:
@@ -287,38 +274,6 @@ def _quoted(value: Any, rules: Iterable[Check]) -> str:
 def _pattern(pattern: str, what: str, allowed: str, longest: int, *more: Check) -> Any:
     schema = {"pattern": f"^({pattern})$", "maxLength": longest}
     return _text(_ascii, _matching(pattern, what, allowed, longest), *more, allowed=allowed, schema=schema)
-
-
-@dataclass(frozen=True)
-class Whole:
-    """Annotation for a strict whole number from `low` to `high`: no text, no truth value, no 4.0."""
-
-    low: int
-    high: int
-
-    @property
-    def allowed(self) -> str:
-        return f"{self.low} to {self.high}"
-
-    def check(self, value: Any) -> int:
-        if type(value) is not int:
-            raise refuse("must be a whole number", allowed=self.allowed, suggestion=_as_whole(value))
-        if not self.low <= value <= self.high:
-            raise refuse(f"is too {'small' if value < self.low else 'large'}", allowed=self.allowed)
-        return value
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self.check, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "integer", "minimum": self.low, "maximum": self.high}
-
-
-def _as_whole(value: Any) -> str:
-    """The whole number that was meant by `"4"` or `4.0`."""
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
-        return f"{int(value)}, without quotes"
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else ""
 
 
 _DNS_TEXT = "lower-case letters, digits and '-', starting and ending with a letter or digit (DNS-1123)"

@@ -111,13 +111,16 @@ class _Examination:
         self.problems += cluster_problems(cluster.value, f"{BASE}cluster", cluster.broken)
         sound = [self._sound(parsed, index) for index, parsed in enumerate(lists["pools"] or [])]
         settings = self._whole(sections, lists)
-        pools = zip(settings.pools, sound, strict=True)
+        names = self._pool_names(lists["pools"])
+        pools = [
+            p for p, fine in zip(settings.pools, sound, strict=True) if fine and names and names.count(p.name) == 1
+        ]
         self.problems += settings_problems(
             Draft(
                 settings,
                 BASE,
-                {p.name: Pool.of(p) for p, fine in pools if fine},
-                self._pool_names(),
+                {p.name: Pool.of(p) for p in pools},
+                names,
                 _broken(sections, lists),
             )
         )
@@ -134,12 +137,11 @@ class _Examination:
         values |= {name: tuple(p.value for p in found or ()) for name, found in lists.items()}
         return Settings.model_validate({"stack": self.stack, "region": self.region or DEFAULT_REGION, **values})
 
-    def _pool_names(self) -> list[str] | None:
-        """The names of the pools as they are written: a reference to a wrong one is not an error too."""
-        pools = self.raw.get("pools")
-        if not isinstance(pools, list) or not pools:
+    def _pool_names(self, pools: list[_Parsed] | None) -> list[str] | None:
+        """The names of the pools; None where one is wrong, as what seems to name no pool may mean that one."""
+        if pools is None or any("name" in parsed.broken for parsed in pools):
             return None
-        return [str(p.get("name", "")) if isinstance(p, dict) else "" for p in pools]
+        return [parsed.value.name for parsed in pools]
 
     def _region(self, value: Any) -> str:
         """The region, or an empty string when it is not one."""

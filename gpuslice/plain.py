@@ -2,7 +2,7 @@
 
 A Pulumi program gets its configuration as JSON, a stack file is YAML, and a caller may pass anything. Maps with text
 as keys, lists, text, truth values, whole numbers of 64 bits and finite decimals pass; the rest is a problem with its
-path.
+path. So is a value that Pulumi keeps encrypted (`secure:`), except among Helm values.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from gpuslice.problems import Problem, SettingsError, join, shown
 
 MAX_DEPTH = 60
 MAX_VALUES = 100_000
+_MAY_BE_SECRET = "gpu-slicing:gpuOperator.values."
 _LARGEST = 2**63
 _ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
@@ -39,6 +40,8 @@ class Plain:
         if self._values > MAX_VALUES:
             raise SettingsError([Problem(path[:200], "", "has too many values", f"at most {MAX_VALUES} in a stack")])
         if isinstance(value, Mapping):
+            if set(value) == {"secure"} and not path.startswith(_MAY_BE_SECRET):
+                return self._refuse(path, value, "is encrypted, but decides which resources exist", "plain values")
             return dict(self._entries(value, path, depth))
         if isinstance(value, list | tuple):
             return [self.copy(entry, join(path, [index]), depth + 1) for index, entry in enumerate(value)]

@@ -70,7 +70,7 @@ def shown(value: Any, path: str = "") -> str:
 def secretive(key: str) -> bool:
     """Whether a key's value should not be printed, going by its name."""
     plain = key.lower().replace("-", "").replace("_", "")
-    return any(word in plain for word in SECRET_WORDS)
+    return plain == "secure" or any(word in plain for word in SECRET_WORDS)
 
 
 def _redacted(value: Any) -> Any:
@@ -183,7 +183,8 @@ def _words(error: ErrorDetails, value: Any, model: type[BaseModel]) -> tuple[str
     if kind in {"model_type", "model_attributes_type"}:
         return "must be a map", "the keys " + ", ".join(allowed_keys(model, error["loc"])), ""
     if kind == "too_short":
-        return "is empty", f"at least {context['min_length']} {_entries(context['min_length'])}", ""
+        least, given = context["min_length"], context["actual_length"]
+        return "has too few entries" if given else "is empty", f"at least {least} {_entries(least)}", ""
     if kind == "too_long":
         return f"has {context['actual_length']} entries", f"at most {context['max_length']}", ""
     return *_TYPES.get(kind, (error["msg"], "")), _boolean(value) if kind == "bool_type" else ""

@@ -122,7 +122,7 @@ def _layout(gpu: str, layout: dict[str, int], where: str) -> Iterator[Problem]:
 
 def _replicas(pool: _Pool) -> Iterator[Problem]:
     sharing, where = pool.settings.sharing, f"{pool.path}.sharing.replicas"
-    if not isinstance(sharing, Replicated):
+    if not isinstance(sharing, Replicated) or any(t.fractional for t in pool.types):
         return
     value = str(sharing.replicas)
     if sharing.replicas > sharing.max_replicas:

@@ -37,7 +37,7 @@ class Draft:
     """Settings of which some fields may hold stand-ins: `broken` maps the path of a section to those fields.
 
     `sound` are the pools without problems of their own, by name: only they can be derived. `names` are the names of
-    the pools as the file has them; None when the list of pools cannot be read.
+    all pools; None when they are not known, as one of them is wrong.
     """
 
     settings: Settings
