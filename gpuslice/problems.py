@@ -137,24 +137,40 @@ def _follows(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
 
 def _problem(error: ErrorDetails, base: str, raw: Any, model: type[BaseModel]) -> Problem:
     location = error["loc"]
-    if location and location[-1] == "[key]":
-        kept, value = _walk(raw, location[:-2])
-        value = location[-2]
-    else:
-        kept, value = _walk(raw, location)
+    kept, value = _walk(raw, location)
+    if _about_key(raw, location):
+        kept, value = kept[:-2], location[-2]
     path = join(base, kept)
     if error["type"] == "extra_forbidden":
         allowed = allowed_keys(model, location[:-1])
         return Problem(path, shown(value, path), "unknown key", ", ".join(allowed), nearest(location[-1], allowed))
     if error["type"] in {"union_tag_invalid", "union_tag_not_found"}:
-        if not isinstance(value, dict):
-            return Problem(
-                path, shown(value, path), "must be a map", "the keys " + ", ".join(allowed_keys(model, location))
-            )
-        path, value = path + ".mode", value.get("mode")
+        return _mode_problem(path, value, allowed_keys(model, location))
     message, allowed_text, suggestion = _words(error, value, model)
     given = "" if message == "is missing" else shown(value, path)
     return Problem(path, given, message, allowed_text, suggestion)
+
+
+def _about_key(raw: Any, location: Sequence[int | str]) -> bool:
+    """Whether the error is about a key of a map: pydantic adds `[key]` then, which could be a key of the file too."""
+    if len(location) < 2 or location[-1] != "[key]":
+        return False
+    below = _walk(raw, location[:-1])[1]
+    return not (isinstance(below, dict) and "[key]" in below)
+
+
+def _mode_problem(path: str, sharing: Any, keys: list[str]) -> Problem:
+    """What is wrong with a `sharing` of which pydantic cannot tell the model."""
+    if not isinstance(sharing, dict):
+        return Problem(path, shown(sharing, path), "must be a map", "the keys " + ", ".join(keys))
+    misspelt = next((k for k in sharing if k not in keys and nearest(k, ["mode"])), None)
+    if misspelt is not None:
+        where = join(path, [misspelt])
+        return Problem(where, shown(sharing[misspelt], where), "unknown key", ", ".join(keys), "mode")
+    where, mode, modes = f"{path}.mode", sharing.get("mode"), ", ".join(SHARING_MODES)
+    if mode is None:
+        return Problem(where, "", "is missing", modes)
+    return Problem(where, shown(mode), "is not a sharing mode", modes, nearest(mode, SHARING_MODES))
 
 
 _TYPES = {
@@ -173,11 +189,6 @@ def _words(error: ErrorDetails, value: Any, model: type[BaseModel]) -> tuple[str
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", context["expected"])
         return "is not one of the allowed values", ", ".join(allowed), nearest(value, allowed)
-    if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        modes = ", ".join(SHARING_MODES)
-        if value is None:
-            return "is missing", modes, ""
-        return "is not a sharing mode", modes, nearest(value, SHARING_MODES)
     if kind == "missing":
         return "is missing", _wanted(model, error["loc"]), ""
     if kind in {"model_type", "model_attributes_type"}:

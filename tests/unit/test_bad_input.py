@@ -516,6 +516,11 @@ TEXT = [
     case(f"{T4}.labels", {"a\u0007": "x"}, "has a key that has the control character U+0007"),
     case(f"{T4}.name", "t4\n", "is not a pool name", "t4"),
     case(f"{T4}.name", "x" * 5000, "has 5000 characters"),
+    case('["[key]"]', 1, "unknown key", where=f'["{PREFIX}[key]"]'),
+    case('cluster["[key]"]', 1, "unknown key"),
+    case(f'{T4}["[key]"]', {"a": 1}, "unknown key"),
+    case(f'{T4}.labels["[key]"]', "v", "is not a Kubernetes label key", where=f"{T4}.labels"),
+    case('gpuOperator["<b>"]', 1, "unknown key"),
     case(f"{T4}.{'k' * 5000}", 1, "unknown key", where=f'{T4}["{"k" * 76}...]'),
 ]
 CASES = [
