@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gpuslice.problems import SettingsError
 
@@ -27,14 +28,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        finished = run(options)
+        sys.stdout.flush()
+        return finished
     except SettingsError as error:
-        return _say(f"{len(error.problems)} problem(s) in the settings:\n{error}", REFUSED)
+        return _say(f"{_count(len(error.problems), 'problem')}:\n{error}", REFUSED)
     except KeyboardInterrupt:
         return _say("interrupted", 130)
     except BrokenPipeError:
-        sys.stderr.close()
+        # Whoever read the output has enough of it; Python would complain when it flushes the rest at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        return _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
     except Exception as error:
         code = _known(error)
         if code is None:
@@ -45,14 +51,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _known(error: Exception) -> int | None:
     """The exit code of an error whose text is meant for the user; None for a defect of this program."""
     names = {c.__name__ for c in type(error).__mro__}
-    if names & {"ProgramFailed", "MigLayoutError", "UnknownGpu"}:
+    if "ProgramFailed" in names:
         return REFUSED
-    return FAILED if names & {"SandboxError", "EngineFailed", "OSError"} else None
+    return FAILED if names & {"SandboxError", "EngineFailed"} else None
 
 
 def _say(text: str, code: int) -> int:
     print(f"gpuslice: {text}", file=sys.stderr)
     return code
+
+
+def _count(number: int, noun: str) -> str:
+    """`1 pool`, `2 pools`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 class _Progress:
@@ -82,7 +93,8 @@ def _validate(options: argparse.Namespace) -> int:
     if options.json:
         _print_json({"errors": []})
     else:
-        print(f"{options.file}: fine ({len(settings.pools)} pools, {len(settings.tenants)} tenants)")
+        pools, tenants = _count(len(settings.pools), "pool"), _count(len(settings.tenants), "tenant")
+        print(f"{options.file}: fine ({pools}, {tenants})")
     return FINE
 
 
@@ -108,20 +120,30 @@ def _preview(options: argparse.Namespace) -> int:
 
 def _render(options: argparse.Namespace) -> int:
     from gpuslice.project import read_settings, stack_file
-    from gpuslice.render import write
+    from gpuslice.render import leftovers, write
 
-    for path in write(read_settings(stack_file(options.stack)), options.output):
+    written = write(read_settings(stack_file(options.stack)), options.output)
+    for path in written:
         print(path)
+    for path in leftovers(options.output, written):
+        print(f"gpuslice: {path} is of an earlier render, and no longer part of the stack", file=sys.stderr)
     return FINE
 
 
 def _mig(options: argparse.Namespace) -> int:
+    from gpuslice.catalog import UnknownGpu
     from gpuslice.mig_report import layouts_report, placement_report
+    from gpuslice.sharing.mig import MigLayoutError
 
-    if options.layouts or not options.profiles:
-        report = layouts_report(options.gpu)
-    else:
-        report = placement_report(options.gpu, options.profiles)
+    try:
+        if options.layouts or not options.profiles:
+            report = layouts_report(options.gpu)
+        else:
+            report = placement_report(options.gpu, options.profiles)
+    except (UnknownGpu, MigLayoutError) as error:
+        if options.json:
+            _print_json({"gpu": options.gpu, "placeable": False, "reason": str(error)})
+        return _say(str(error), REFUSED)
     if options.json:
         _print_json(report.data)
     else:
@@ -194,15 +216,22 @@ def _sandbox(options: argparse.Namespace) -> int:
     return local.status(root, as_json=options.json)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A wrong command line is the user's input: exit code 1, where argparse has 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(REFUSED, f"{self.prog}: {message}\n{self.format_usage()}")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gpuslice", description="Shared GPUs on EKS from one pool description.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser = _Parser(prog="gpuslice", description="Shared GPUs on EKS from one pool description.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     validate = _command(commands, "validate", _validate, "the errors of a stack file")
     validate.add_argument("file", type=Path, metavar="FILE", help="such as Pulumi.dev.yaml")
     validate.add_argument("--json", action="store_true", help="errors as JSON on standard output")
     preview = _command(commands, "preview", _preview, "what a stack would make, without credentials")
     _stack(preview)
-    preview.add_argument("--json", metavar="FILE", help="also as JSON into FILE; - for standard output alone")
+    preview.add_argument("--json", metavar="FILE", help="also write JSON into FILE; with - print nothing but JSON")
     preview.add_argument(
         "--engine",
         choices=("offline", "auto"),
@@ -211,14 +240,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     render = _command(commands, "render", _render, "the Kubernetes manifests of a stack as YAML files")
     _stack(render)
-    render.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    render.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="made if it is not there")
     mig = _command(commands, "mig", _mig, "whether a MIG layout can be placed on a GPU, and where")
     mig.add_argument("--gpu", required=True, help="such as A100-40GB")
     mig.add_argument("profiles", nargs="*", metavar="PROFILE", help="such as 3g.20gb, or 1g.5gb=3 for three")
     mig.add_argument("--layouts", action="store_true", help="list the layouts that fill the GPU")
-    mig.add_argument("--json", action="store_true")
+    mig.add_argument("--json", action="store_true", help="the answer as JSON on standard output")
     schema = _command(commands, "schema", _schema, "the JSON Schema of stack files, for editors")
-    schema.add_argument("-o", "--output", type=Path, metavar="FILE")
+    schema.add_argument("-o", "--output", type=Path, metavar="FILE", help="instead of standard output")
     _deployments(commands)
     return parser
 
@@ -228,7 +257,7 @@ def _deployments(commands: Any) -> None:
     _stack(_command(commands, "down", _down, "take a stack away again"), "local")
     sandbox = _command(commands, "sandbox", _sandbox, "the local control plane alone")
     sandbox.add_argument("action", choices=("up", "status", "down"))
-    sandbox.add_argument("--json", action="store_true", help="for status")
+    sandbox.add_argument("--json", action="store_true", help="the status as JSON on standard output")
 
 
 def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -238,7 +267,8 @@ def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int],
 
 
 def _stack(command: argparse.ArgumentParser, default: str | None = None) -> None:
-    command.add_argument("--stack", required=default is None, default=default, metavar="NAME")
+    text = "such as dev, whose settings are in Pulumi.dev.yaml" + (f" (default: {default})" if default else "")
+    command.add_argument("--stack", required=default is None, default=default, metavar="NAME", help=text)
 
 
 if __name__ == "__main__":

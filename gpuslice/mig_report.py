@@ -27,8 +27,8 @@ def gpu_name(given: str) -> str:
     if given.lower() not in by_name:
         model = gpu_models().get(given.lower())
         why = "has no MIG" if model is not None and model.mig_status == "none" else "is not a GPU with MIG profiles"
-        close = nearest(given, mig_gpus())
-        hint = f" Did you mean {close}?" if close else ""
+        close = [name for name in mig_gpus() if name.lower().startswith(given.lower())] or [nearest(given, mig_gpus())]
+        hint = f" Did you mean {' or '.join(close)}?" if close[0] else ""
         raise UnknownGpu(f"{given} {why}. Allowed: {', '.join(mig_gpus())}.{hint}")
     return by_name[given.lower()]
 
@@ -52,8 +52,8 @@ def placement_report(given: str, profiles: Sequence[str]) -> Report:
         data = {"gpu": gpu, "layout": layout, "placeable": False, "reason": str(error)}
         return Report(f"not placeable: {error}", data, False)
     rows = [{"profile": i.profile.name, "start": i.start, "memorySlices": i.profile.memory_slices} for i in instances]
-    lines = [f"placeable on {gpu}: {layout_name(gpu, layout)}"]
-    lines += [f"  {i.profile.name:<12} memory slices {i.start} to {i.stop - 1}" for i in instances]
+    lines = [f"placeable on {gpu}; as a node label: nvidia.com/mig.config={layout_name(gpu, layout)}"]
+    lines += [f"  {i.profile.name:<12} memory {_slices(i.start, i.stop - 1)}" for i in instances]
     return Report(
         "\n".join([*lines, *_warnings(gpu)]),
         _facts(gpu) | {"layout": layout, "placeable": True, "instances": rows},
@@ -69,6 +69,10 @@ def layouts_report(given: str) -> Report:
     profiles = [p.name for p in mig_profiles(gpu).values()]
     data = _facts(gpu) | {"profiles": profiles, "layouts": [dict(layout) for layout in found]}
     return Report("\n".join([*lines, *_warnings(gpu)]), data, True)
+
+
+def _slices(first: int, last: int) -> str:
+    return f"slice {first}" if first == last else f"slices {first} to {last}"
 
 
 def _one_line(layout: Mapping[str, int]) -> str:

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gpuslice.fields import nearest
-from gpuslice.load import load_settings
-from gpuslice.problems import Problem, SettingsError
+from gpuslice.load import load_stack
+from gpuslice.problems import Problem, SettingsError, shown
 from gpuslice.settings import Settings
-from gpuslice.stackfile import load_stack_file
 
 PROJECT = "gpu-slicing"
 OFFLINE_VARIABLE = "GPU_SLICING_OFFLINE"
@@ -32,7 +31,8 @@ def stack_file(stack: str, root: Path | None = None) -> Path:
     path = folder / f"Pulumi.{stack}.yaml"
     if not path.is_file():
         stacks = sorted(p.name.split(".")[1] for p in folder.glob("Pulumi.*.yaml"))
-        problem = Problem("stack", stack, "has no stack file", ", ".join(stacks), nearest(stack, stacks))
+        message = f"has no file {path.name} in {folder}"
+        problem = Problem("stack", shown(stack), message, ", ".join(stacks), nearest(stack, stacks))
         raise SettingsError([problem])
     return path
 
@@ -43,14 +43,9 @@ def stack_name(path: Path) -> str:
     return parts[1] if len(parts) == 3 and parts[0] == "Pulumi" else path.stem
 
 
-def stack_config(stack: str) -> dict[str, object]:
-    """The configuration of a stack of this project, full keys to plain data."""
-    return load_stack_file(stack_file(stack))
-
-
 def read_settings(path: Path) -> Settings:
     """The settings of a stack file. Raises SettingsError."""
-    return load_settings(load_stack_file(path), stack_name(path))
+    return load_stack(path, stack_name(path))
 
 
 def cache_directory(environment: Mapping[str, str] = os.environ) -> Path:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from gpuslice.manifests.stack import helm_values, stack_manifests
@@ -21,7 +24,9 @@ def rendered(settings: Settings) -> dict[str, str]:
 
 
 def write(settings: Settings, folder: Path) -> list[Path]:
-    """Writes `rendered` into the folder, which is made if need be, and returns the files."""
+    """Writes `rendered` into the folder, which is made if need be, and returns the files. Raises OSError."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, text in rendered(settings).items():
@@ -29,3 +34,9 @@ def write(settings: Settings, folder: Path) -> list[Path]:
         path.write_text(text, encoding="utf-8")
         paths.append(path)
     return paths
+
+
+def leftovers(folder: Path, written: Iterable[Path]) -> list[Path]:
+    """Files of an earlier `write` that this one did not make: what they describe is no longer part of the stack."""
+    others = sorted(set(folder.glob("*.yaml")) - set(written))
+    return [path for path in others if path.read_bytes().startswith(HEADER.encode())]

@@ -8,15 +8,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpuslice.costs import basis, costs_json, most_per_month, pool_costs
-from gpuslice.load import load_settings
 from gpuslice.pools import Pool
-from gpuslice.project import OFFLINE_VARIABLE, PROJECT, stack_file
+from gpuslice.project import OFFLINE_VARIABLE, PROJECT, read_settings, stack_file
 from gpuslice.settings import Settings
 from gpuslice.stackfile import load_stack_file
 from offline import Recording, record
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -30,21 +32,25 @@ class StackRecording:
 
 def record_stack(root: Path, stack: str, *, unknowns: bool) -> StackRecording:
     """Runs the program of `root` for a stack. Raises SettingsError before it starts, ProgramFailed from within."""
-    config = load_stack_file(stack_file(stack, root))
-    settings = load_settings(config, stack)
+    path = stack_file(stack, root)
+    settings = read_settings(path)
+    config = engine_config(load_stack_file(path))
     with _outside_the_engine():
-        recording = record(root, project=PROJECT, stack=stack, config=engine_config(config), preview=unknowns)
+        recording = record(root, project=PROJECT, stack=stack, config=config, preview=unknowns)
     return StackRecording(stack, settings, recording)
 
 
 @contextmanager
 def _outside_the_engine() -> Iterator[None]:
     """Tells the program that nothing real will be made, so that it may run a stack of the sandbox."""
+    before = os.environ.get(OFFLINE_VARIABLE)
     os.environ[OFFLINE_VARIABLE] = "1"
     try:
         yield
     finally:
-        del os.environ[OFFLINE_VARIABLE]
+        os.environ.pop(OFFLINE_VARIABLE)
+        if before is not None:
+            os.environ[OFFLINE_VARIABLE] = before
 
 
 def engine_config(config: Mapping[str, Any]) -> dict[str, str]:
@@ -73,53 +79,68 @@ def as_json(report: StackRecording) -> dict[str, Any]:
 
 
 def show(report: StackRecording) -> None:
-    """The preview for a person, on standard output."""
+    """The preview for a person, on standard output; its tables fit into 80 columns."""
     from rich.console import Console
 
-    from offline.tree import resource_tree, to_rich
+    from offline.tree import counts_by_package, resource_tree, to_rich
 
-    console = Console(soft_wrap=False, highlight=False)
+    console = Console(highlight=False)
     settings = report.settings
     console.print(
         f"Preview of stack [bold]{report.stack}[/]: cluster {settings.cluster.name} in {settings.region},"
         f" Kubernetes {settings.cluster.kubernetes_version}. No credentials were used; nothing was made.\n"
     )
     console.print(to_rich(resource_tree(report.recording)))
-    count = sum(1 for r in report.recording.resources if r.custom)
-    console.print(f"\n{count} resources to create, in {len(report.recording.resources) - count} components\n")
-    console.print(_slices_table(pools(report)))
-    console.print(_cost_table(pools(report)))
+    counts = counts_by_package(report.recording)
+    kinds = ", ".join(f"{package} {count}" for package, count in counts.items())
+    console.print(f"\n{sum(counts.values())} resources to create ({kinds})\n")
+    found = pools(report)
+    console.print(_slices_table(found), "", _cost_table(found), "", sep="\n")
     console.print(basis(settings.region) + " The cluster itself, its system nodes and its network are not counted.")
 
 
-def _slices_table(found: list[Pool]) -> Any:
-    from rich.table import Table
-
-    table = Table(title="Slices", title_justify="left")
-    for column in ("pool", "sharing", "isolation", "instance type", "a pod asks for"):
-        table.add_column(column, overflow="fold")
-    for column in ("slices/node", "MiB/slice", "$/slice-hour"):
-        table.add_column(column, justify="right")
-    for row in (row for pool in found for row in pool_costs(pool)):
-        price = "no list price" if row.usd_per_slice_hour is None else f"{row.usd_per_slice_hour:.3f}"
-        cells = (row.pool, row.mode, row.isolation, row.instance_type, row.resource)
-        table.add_row(*cells, str(row.slices_per_node), str(row.memory_mib), price)
+def _slices_table(found: list[Pool]) -> Table:
+    table = _table("Slices of a node, with the GPU memory and the price of one", "a pod asks for", "instance type")
+    for column in ("slices", "MiB", "$/hour"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for pool in found:
+        above = ("", "")
+        for row in pool_costs(pool):
+            here = (row.pool, row.resource)
+            pool_cell, resource_cell = ("" if cell == last else cell for cell, last in zip(here, above, strict=True))
+            above = here
+            price = "no price" if row.usd_per_slice_hour is None else f"{row.usd_per_slice_hour:.4f}"
+            numbers = (str(row.slices_per_node), f"{row.memory_mib:,}", price)
+            table.add_row(pool_cell, resource_cell, row.instance_type, *numbers)
+        table.add_section()
     return table
 
 
-def _cost_table(found: list[Pool]) -> Any:
-    from rich.table import Table
-
-    table = Table(title="Monthly cost", title_justify="left")
-    table.add_column("pool", overflow="fold")
-    for column in ("idle", "one node", "nodes at most", "at the limit"):
-        table.add_column(column, justify="right")
+def _cost_table(found: list[Pool]) -> Table:
+    table = _table("Monthly cost of one node, and of all that the pool may buy", "sharing", "isolation")
+    for column in ("one node", "nodes", "all nodes"):
+        table.add_column(column, justify="right", no_wrap=True)
     for pool in found:
         prices = [row.usd_per_node_month for row in pool_costs(pool) if row.usd_per_node_month is not None]
         most = most_per_month(pool)
-        one = "no list price" if not prices else _range(float(min(prices)), float(max(prices)))
-        limit = "no list price" if most is None else f"${most:,.2f}"
-        table.add_row(pool.name, "$0.00", one, str(pool.settings.limits.nodes), limit)
+        one = "no price" if not prices else _range(float(min(prices)), float(max(prices)))
+        all_nodes = "no price" if most is None else f"${most:,.2f}"
+        limit = str(pool.settings.limits.nodes)
+        table.add_row(pool.name, pool.settings.sharing.mode, pool.isolation, one, limit, all_nodes)
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    """A table by pool. Only a long pool name is folded; everything else stays whole."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    table.add_column("pool", overflow="fold")
+    for column in columns:
+        table.add_column(column, no_wrap=True)
     return table
 
 
