@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from offline import Recording
@@ -62,7 +63,7 @@ def deploy(sandbox: Sandbox, recording: Recording, region: str, progress: Progre
     try:
         prune(sandbox, cluster, objects, progress)
         apply(sandbox, cluster, objects, progress)
-        wait_ready(cluster, objects, progress)
+        wait_available(cluster, objects, progress)
     finally:
         cluster.close()
     return Deployed(objects, left_out(recording))
@@ -83,9 +84,19 @@ def left_out(recording: Recording) -> dict[str, int]:
 
 
 def apply(sandbox: Sandbox, cluster: Cluster, objects: Sequence[Manifest], progress: Progress) -> None:
-    """Every object in the order given. The inventory grows first, so that a cut-short run leaves nothing unknown."""
+    """Every object in the order given, the Deployments once Karpenter has accepted its own.
+
+    Pods that come earlier are planned without the pools, and Karpenter looks at them again only after 10 seconds.
+    The inventory grows first, so that a cut-short run leaves nothing unknown.
+    """
     remember(sandbox, [*inventory(sandbox), *map(Key.of, objects)])
-    for manifest in objects:
+    deployments = [o for o in objects if o["kind"] == "Deployment"]
+    for manifest in (o for o in objects if o["kind"] != "Deployment"):
+        cluster.apply(manifest)
+    for key in (Key.of(o) for o in objects if o["kind"] in READY_KINDS):
+        _wait(cluster, key, _is_ready, _READY_SECONDS)
+    progress("Karpenter has accepted the pools")
+    for manifest in deployments:
         cluster.apply(manifest)
     remember(sandbox, map(Key.of, objects))
     progress(f"applied {len(objects)} Kubernetes objects")
@@ -105,35 +116,47 @@ def prune(sandbox: Sandbox, cluster: Cluster, objects: Sequence[Manifest], progr
     """Delete what is no longer declared, in the reverse of the order of creation, each until it is gone."""
     wanted = {Key.of(o) for o in objects}
     surplus = [key for key in inventory(sandbox) if key not in wanted]
-    for key in reversed(surplus):
-        progress(f"deleting {key}")
-        delete(cluster, key)
+    for wave in waves(list(reversed(surplus))):
+        progress(f"deleting {', '.join(map(str, wave))}")
+        delete(cluster, wave)
     remember(sandbox, [key for key in inventory(sandbox) if key in wanted])
 
 
-def delete(cluster: Cluster, key: Key) -> None:
-    """Delete as the Pulumi provider does, dependants in the foreground, and wait until it is gone."""
-    cluster.delete(key.api_version, key.kind, key.name, key.namespace or None, propagation="Foreground")
-    wait_for(
-        lambda: cluster.get(key.api_version, key.kind, key.name, key.namespace or None) is None,
-        _DELETE_SECONDS,
-        f"{key} to be gone",
-    )
+def waves(keys: Sequence[Key]) -> list[list[Key]]:
+    """Keys in the order of their deletion, those of one kind together: at the place of the kind's last one.
+
+    Objects of one kind never depend on each other here, and Karpenter takes 10 seconds and more for each NodePool.
+    """
+    last = {key.kind: place for place, key in enumerate(keys)}
+    return [[key for key in keys if key.kind == kind] for kind in sorted(last, key=lambda kind: last[kind])]
 
 
-def wait_ready(cluster: Cluster, objects: Sequence[Manifest], progress: Progress) -> None:
-    """Karpenter has accepted its objects, and every Deployment has the replicas that it asks for."""
-    for key in (Key.of(o) for o in objects if o["kind"] in READY_KINDS):
-        _wait(cluster, key, _is_ready, _READY_SECONDS)
-    progress("Karpenter has accepted the pools")
+def delete(cluster: Cluster, keys: Sequence[Key]) -> None:
+    """Delete as the Pulumi provider does, dependants in the foreground, and wait until all are gone."""
+    for key in keys:
+        cluster.delete(key.api_version, key.kind, key.name, key.namespace or None, propagation="Foreground")
+    for key in keys:
+        wait_for(partial(_gone, cluster, key), _DELETE_SECONDS, f"{key} to be gone")
+
+
+def wait_available(cluster: Cluster, objects: Sequence[Manifest], progress: Progress) -> None:
+    """Every Deployment has the replicas that it asks for, all of its newest template."""
     for manifest in (o for o in objects if o["kind"] == "Deployment"):
         progress(f"waiting for {Key.of(manifest)}: {manifest['spec']['replicas']} pods")
         _wait(cluster, Key.of(manifest), _is_available, _PODS_SECONDS)
 
 
+def _gone(cluster: Cluster, key: Key) -> bool:
+    return _get(cluster, key) is None
+
+
+def _get(cluster: Cluster, key: Key) -> Manifest | None:
+    return cluster.get(key.api_version, key.kind, key.name, key.namespace or None)
+
+
 def _wait(cluster: Cluster, key: Key, condition: Callable[[Manifest], bool], seconds: float) -> None:
     def holds() -> bool:
-        found = cluster.get(key.api_version, key.kind, key.name, key.namespace or None)
+        found = _get(cluster, key)
         return found is not None and condition(found)
 
     try:
@@ -156,7 +179,7 @@ def _is_available(found: Manifest) -> bool:
 
 def _why(cluster: Cluster, key: Key) -> list[str]:
     """What the cluster itself says: unmet conditions, and what its events complain of."""
-    found = cluster.get(key.api_version, key.kind, key.name, key.namespace or None) or {}
+    found = _get(cluster, key) or {}
     conditions = [c for c in found.get("status", {}).get("conditions", []) if c["status"] != "True"]
     lines = [f"  {key}: {c['type']}={c['status']} {c.get('message', '')}" for c in conditions]
     claims = cluster.list("karpenter.sh/v1", "NodeClaim")
