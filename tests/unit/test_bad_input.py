@@ -520,6 +520,8 @@ TEXT = [
     case('cluster["[key]"]', 1, "unknown key"),
     case(f'{T4}["[key]"]', {"a": 1}, "unknown key"),
     case(f'{T4}.labels["[key]"]', "v", "is not a Kubernetes label key", where=f"{T4}.labels"),
+    case('tenants[0].quota["[key]"]', "x", "must be a whole number"),
+    case(f'{A100}.sharing.layout["[key]"]', "x", "must be a whole number"),
     case('gpuOperator["<b>"]', 1, "unknown key"),
     case(f"{T4}.{'k' * 5000}", 1, "unknown key", where=f'{T4}["{"k" * 76}...]'),
 ]

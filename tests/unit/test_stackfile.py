@@ -186,6 +186,13 @@ def test_an_alias_bomb_ends_soon(tmp_path):
     assert time.monotonic() - started < 20
 
 
+def test_aliases_are_counted_where_they_are_used(tmp_path):
+    """A small file of 130,000 values."""
+    text = f"config:\n  a:x: &x [{'y, ' * 1000}]\n  a:z: [{'*x, ' * 129}]\n"
+    assert "too many values" in problems(text, tmp_path)[0].message
+    assert [p.message for p in problems(text.replace("*x, " * 100, ""), tmp_path)] == ["is missing"]
+
+
 def test_an_alias_within_itself_ends(tmp_path):
     found = problems("config:\n  a:b: &a\n    c: *a\n", tmp_path)
     assert [p.message for p in found] == ["is nested too deeply"]
