@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,12 +179,9 @@ class _Examination:
         cluster = raw or {}
         if "name" in cluster or cluster.get("mode") == "existing" or f"{BASE}cluster.name" in self.plain.paths:
             return cluster
-        default = f"gpu-{self.stack}"
-        try:
-            TypeAdapter(f.ClusterName).validate_python(default)
-        except ValidationError:
-            return cluster
-        return {"name": default} | cluster
+        # A stack's name may have capitals, dots and underscores; a cluster's may not.
+        slug = re.sub("[^a-z0-9]+", "-", self.stack.lower()).strip("-")[:36].strip("-")
+        return {"name": f"gpu-{slug}" if slug else "gpu"} | cluster
 
     def _list(self, name: str, model: type[BaseModel]) -> list[_Parsed] | None:
         raw, path = self.raw.get(name), BASE + name

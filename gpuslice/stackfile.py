@@ -78,7 +78,7 @@ def read_stack_file(path: Path) -> Reading:
     for key, value in (given or {}).items():
         full = _full_key(key)
         if full in config:
-            faults.append(("", Problem(f"{path.name}: {full}", "", "is there twice", "each setting once")))
+            faults.append(("", Problem(full, "", "is there twice", "each setting once")))
         config[full] = value
     return Reading(config, tuple(faults))
 
@@ -252,8 +252,9 @@ class _Reader:
         return 0
 
     def _note(self, node: yaml.Node, path: str, message: str, allowed: str, value: str = "") -> None:
-        line = f"{self.name}:{node.start_mark.line + 1}"
-        self.faults.append((path, Problem(f"{line}: {path}" if path else line, value, message, allowed)))
+        line = node.start_mark.line + 1
+        where, said = (path, f"line {line}: {message}") if path else (f"{self.name}:{line}", message)
+        self.faults.append((path, Problem(where, value, said, allowed)))
 
 
 def _another_value(node: yaml.Node) -> bool:

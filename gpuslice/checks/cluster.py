@@ -9,6 +9,7 @@ from gpuslice.catalog import instance_types, versions
 from gpuslice.checks.repeated import repeated
 from gpuslice.problems import Problem, shown
 from gpuslice.settings import Cluster, ExistingVpc, NewVpc
+from gpuslice.system_nodes import architecture
 
 MADE_HERE = ("vpc", "service_cidr", "endpoint", "system_nodes", "admin_arns", "deletion_protection")
 """What only a cluster that this program makes can be told."""
@@ -24,6 +25,9 @@ def cluster_problems(cluster: Cluster, path: str, broken: frozenset[str] = froze
         if name in instance_types():
             where, message = f"{path}.systemNodes.instanceTypes[{index}]", "is a GPU type, and system nodes always run"
             yield Problem(where, shown(name), message, "CPU types, such as m7i.large")
+    if len({architecture(name) for name in cluster.system_nodes.instance_types}) > 1:
+        where, given = f"{path}.systemNodes.instanceTypes", list(cluster.system_nodes.instance_types)
+        yield Problem(where, shown(given), "mixes x86 and Arm, and one image serves them all", "one CPU architecture")
     yield from repeated({"adminArns": cluster.admin_arns}, path)
     yield from repeated({"instanceTypes": cluster.system_nodes.instance_types}, f"{path}.systemNodes")
     if isinstance(cluster.vpc, ExistingVpc):

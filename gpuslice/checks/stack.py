@@ -10,10 +10,13 @@ from gpuslice.catalog import versions
 from gpuslice.fields import nearest
 from gpuslice.gpu_operator import NAMESPACE as OPERATOR_NAMESPACE
 from gpuslice.gpu_operator import tolerations
+from gpuslice.manifests.karpenter import node_role_name
 from gpuslice.manifests.verification import NAMESPACE as VERIFICATION_NAMESPACE
 from gpuslice.pools import Pool
 from gpuslice.problems import Problem, join, shown
 from gpuslice.settings import Mps, Replicated, Settings
+
+LONGEST_ROLE = 64
 
 SYSTEM_NAMESPACES = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
 OWN_NAMESPACES = frozenset({OPERATOR_NAMESPACE, VERIFICATION_NAMESPACE})
@@ -90,6 +93,11 @@ def _karpenter(draft: Draft) -> Iterator[Problem]:
         yield Problem(f"{where}.nodeRole", shown(karpenter.node_role), "is made by this program", "install: false")
     if not karpenter.install and not karpenter.node_role:
         yield Problem(f"{where}.nodeRole", "", "is missing", "the node role of the Karpenter that is installed")
+    role = node_role_name(draft.settings)
+    if len(role) > LONGEST_ROLE and draft.holds("cluster", "name"):
+        name, longest = draft.settings.cluster.name, LONGEST_ROLE - len(role) + len(draft.settings.cluster.name)
+        message = f"makes the node role's name, {role}, longer than IAM's {LONGEST_ROLE} characters"
+        yield Problem(f"{draft.base}cluster.name", shown(name), message, f"at most {longest} characters")
 
 
 def _between_pools(draft: Draft) -> Iterator[Problem]:

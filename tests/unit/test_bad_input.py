@@ -645,10 +645,25 @@ def test_the_region_is_checked(region):
     assert "such as us-east-1" in found[0].allowed
 
 
-def test_a_default_name_that_the_stack_does_not_give_is_missing():
-    config = changed({"cluster.name": GONE})
-    assert problems_of(config, "dev") == ()
-    assert [(p.path, p.message) for p in problems_of(config, "My_Stack")] == [(f"{PREFIX}cluster.name", "is missing")]
+@pytest.mark.parametrize(
+    ("stack", "name"),
+    [("dev", "gpu-dev"), ("My_Stack.2", "gpu-my-stack-2"), ("_", "gpu"), ("x" * 90, "gpu-" + "x" * 36)],
+)
+def test_the_default_name_of_the_cluster_comes_from_any_stack_name(stack, name):
+    assert load_settings(changed({"cluster.name": GONE}), stack).cluster.name == name
+
+
+def test_a_name_that_makes_the_node_role_too_long_is_refused():
+    config = changed({"cluster.name": "c" * 40}) | {"aws:region": "us-isof-south-1"}
+    [problem] = [p for p in problems_of(config, "dev") if p.path.endswith("cluster.name")]
+    assert problem.allowed == "at most 39 characters"
+
+
+def test_system_nodes_of_two_architectures_are_refused():
+    found = problems_of(changed({"cluster.systemNodes.instanceTypes": ["m7i.large", "m7g.large"]}), "dev")
+    assert [(p.path, p.allowed) for p in found] == [
+        (f"{PREFIX}cluster.systemNodes.instanceTypes", "one CPU architecture")
+    ]
 
 
 def test_latest_images_are_for_local_and_dev():
