@@ -137,7 +137,9 @@ def test_the_same_in_a_first_preview():
     assert faults(recorded("prod", unknowns=True).recording) == []
 
 
-def test_the_same_above_an_existing_cluster(tmp_path):
+@pytest.fixture
+def existing(tmp_path):
+    """The `cluster` section for one that exists."""
     path = tmp_path / "kubeconfig"
     path.write_text(
         "apiVersion: v1\nkind: Config\ncurrent-context: a\n"
@@ -146,8 +148,11 @@ def test_the_same_above_an_existing_cluster(tmp_path):
         "users: [{name: a, user: {}}]\n",
         encoding="utf-8",
     )
-    cluster = {"mode": "existing", "name": "a", "kubeconfig": {"path": str(path)}}
-    found = run(config_of({"cluster": cluster, "pools": [SHARED, MIG]}))
+    return {"mode": "existing", "name": "a", "kubeconfig": {"path": str(path)}}
+
+
+def test_the_same_above_an_existing_cluster(existing):
+    found = run(config_of({"cluster": existing, "pools": [SHARED, MIG]}))
     assert faults(found, lambda _recording, _pool: [*IN_EVERY_CLUSTER, OVERLAYS]) == []
 
 
@@ -331,3 +336,9 @@ def test_deletion_protection_is_in_the_engine_too():
         assert all(r.protect for r in prod.recording.by_type(token)), token
         assert not any(r.protect for r in dev.recording.by_type(token)), token
     assert not any(r.protect for r in dev.recording.resources)
+
+
+@pytest.mark.parametrize("protection", [True, False])
+def test_the_pools_of_an_existing_cluster_can_be_protected_and_freed(existing, protection):
+    found = run(config_of({"cluster": existing | {"deletionProtection": protection}, "pools": [SHARED]}))
+    assert [r.protect for r in found.by_type(NODE_POOL)] == [protection]
