@@ -47,8 +47,12 @@ class GpuPool(pulumi.ComponentResource):
 
 
 def _protected(settings: Settings) -> bool | None:
-    """A deleted NodePool drains every node of it: with deletion protection, that needs a word more."""
-    return True if settings.cluster.deletion_protection else None
+    """A deleted NodePool drains every node of it: with deletion protection, that needs a word more.
+
+    Not on an existing cluster: its settings have no deletion protection, so none that could be lifted.
+    """
+    cluster = settings.cluster
+    return True if cluster.deletion_protection and cluster.mode != "existing" else None
 
 
 def delete_minutes(pool: Pool) -> int:
