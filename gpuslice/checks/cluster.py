@@ -11,8 +11,8 @@ from gpuslice.problems import Problem, shown
 from gpuslice.settings import Cluster, ExistingVpc, NewVpc
 from gpuslice.system_nodes import architecture
 
-MADE_HERE = ("vpc", "service_cidr", "endpoint", "system_nodes", "admin_arns")
-"""What only a cluster that this program makes can be told. Deletion protection guards the pools of any cluster."""
+MADE_HERE = ("vpc", "service_cidr", "endpoint", "system_nodes", "admin_arns", "deletion_protection")
+"""What only a cluster that this program makes can be told."""
 
 
 def cluster_problems(cluster: Cluster, path: str, broken: frozenset[str] = frozenset()) -> Iterator[Problem]:

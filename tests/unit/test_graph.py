@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
+from stackdata import problems_of
 
 from offline import Recording, Resource
 from offline.recording import in_dependency_order
@@ -338,7 +339,8 @@ def test_deletion_protection_is_in_the_engine_too():
     assert not any(r.protect for r in dev.recording.resources)
 
 
-@pytest.mark.parametrize("protection", [True, False])
-def test_the_pools_of_an_existing_cluster_can_be_protected_and_freed(existing, protection):
-    found = run(config_of({"cluster": existing | {"deletionProtection": protection}, "pools": [SHARED]}))
-    assert [r.protect for r in found.by_type(NODE_POOL)] == [protection]
+def test_the_pools_of_an_existing_cluster_are_not_protected(existing):
+    """Its settings refuse `deletionProtection`, so nobody could lift it."""
+    found = run(config_of({"cluster": existing, "pools": [SHARED]}))
+    assert not any(r.protect for r in found.resources)
+    assert problems_of(config_of({"cluster": existing | {"deletionProtection": False}, "pools": [SHARED]}))
