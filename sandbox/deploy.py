@@ -1,7 +1,7 @@
 """Deploys a recorded program into the sandbox: seeds the simulated AWS, applies the Kubernetes objects, waits.
 
-The objects are applied unchanged, in the order of their dependencies, with server-side apply. What an earlier
-deployment made and this one does not have is deleted, dependants first.
+The objects are applied unchanged, in the order of their dependencies, with server-side apply. Then, as the engine
+does it, what an earlier deployment made and this one does not have is deleted, dependants first.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def deploy(sandbox: Sandbox, recording: Recording, region: str, progress: Progre
     objects = tuple(recording.kubernetes_objects())
     cluster = connect(sandbox.kubeconfig)
     try:
-        prune(sandbox, cluster, objects, progress)
         apply(sandbox, cluster, objects, progress)
+        prune(sandbox, cluster, objects, progress)
         wait_available(cluster, objects, progress)
     finally:
         cluster.close()
@@ -89,16 +89,16 @@ def apply(sandbox: Sandbox, cluster: Cluster, objects: Sequence[Manifest], progr
     Pods that come earlier are planned without the pools, and Karpenter looks at them again only after 10 seconds.
     The inventory grows first, so that a cut-short run leaves nothing unknown.
     """
-    remember(sandbox, [*inventory(sandbox), *map(Key.of, objects)])
+    keys = [Key.of(o) for o in objects]
+    remember(sandbox, [*(key for key in inventory(sandbox) if key not in keys), *keys])
     deployments = [o for o in objects if o["kind"] == "Deployment"]
     for manifest in (o for o in objects if o["kind"] != "Deployment"):
         cluster.apply(manifest)
-    for key in (Key.of(o) for o in objects if o["kind"] in READY_KINDS):
+    for key in (k for k in keys if k.kind in READY_KINDS):
         _wait(cluster, key, _is_ready, _READY_SECONDS)
     progress("Karpenter has accepted the pools")
     for manifest in deployments:
         cluster.apply(manifest)
-    remember(sandbox, map(Key.of, objects))
     progress(f"applied {len(objects)} Kubernetes objects")
 
 
