@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+import story
 
-from sandbox import controlplane
+from sandbox import controlplane, local
 from sandbox.build import Binaries, ensure_binaries
 from sandbox.client import Cluster, connect
 from sandbox.processes import wait_for
@@ -60,3 +63,47 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     wait_for(lambda: cluster.get("v1", "ServiceAccount", "default", name), 30, f"the service account of {name}")
     yield name
     cluster.delete("v1", "Namespace", name)
+
+
+@pytest.fixture(scope="session")
+def timed(progress: Progress) -> Callable[[str], AbstractContextManager[None]]:
+    """Shows how long a chapter took: the stack's life is most of the time that these tests take."""
+
+    @contextmanager
+    def chapter(name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        progress(f"[{name}: {time.monotonic() - started:.1f} s]")
+
+    return chapter
+
+
+@pytest.fixture(scope="session")
+def local_up(tmp_path_factory: pytest.TempPathFactory, binaries: Binaries, timed) -> Iterator[story.LocalUp]:
+    """A sandbox of its own: nothing of other tests is in it, and `up` starts it as a user does."""
+    folder = tmp_path_factory.mktemp("stack")
+    try:
+        with timed("up --stack local"):
+            started = story.up(folder)
+        yield started
+        started.world.cluster.close()
+    finally:
+        controlplane.stop(folder / local.FOLDER, lambda line: None)
+
+
+@pytest.fixture(scope="session")
+def proof(local_up: story.LocalUp, timed) -> story.Proof:
+    with timed("every kind of pool"):
+        return story.prove(local_up)
+
+
+@pytest.fixture(scope="session")
+def changed(local_up: story.LocalUp, proof: story.Proof, timed) -> story.Changed:
+    with timed("replicas 4 -> 5, two pools fewer"):
+        return story.change(local_up, proof)
+
+
+@pytest.fixture(scope="session")
+def destroyed(local_up: story.LocalUp, proof: story.Proof, changed: story.Changed, timed) -> story.Destroyed:
+    with timed("destroy"):
+        return story.destroy(local_up, proof)
