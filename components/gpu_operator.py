@@ -46,7 +46,8 @@ class GpuOperator(pulumi.ComponentResource):
         self.register_outputs({"namespace": NAMESPACE})
 
     def _release(self, args: GpuOperatorArgs, opts: pulumi.ResourceOptions) -> k8s.helm.v3.Release:
-        # Not atomic and not awaited as a whole: on the first day no GPU node exists that its DaemonSets could run on.
+        # The chart's own Deployments are awaited. The operands' DaemonSets are the operator's and are not: on the first
+        # day no GPU node exists. Not atomic: a slow image would take a working operator away again.
         return k8s.helm.v3.Release(
             "gpu-operator",
             name="gpu-operator",
