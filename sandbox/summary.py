@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from textwrap import wrap
 from typing import Any
 
 from gpuslice.catalog import HOURS_PER_MONTH, PRICE_DATE, PRICE_REGION, InstanceType, instance_types
@@ -14,7 +15,7 @@ from gpuslice.pools import POOL_LABEL
 from sandbox.client import Cluster
 
 Manifest = Mapping[str, Any]
-CENT = Decimal("0.01")
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -106,17 +107,28 @@ def _gpu(resources: Mapping[str, Any]) -> dict[str, int]:
 
 
 def lines(summaries: Iterable[PoolSummary], left_out: Mapping[str, int]) -> list[str]:
-    """The summary for a person."""
+    """The summary for a person, at most 100 columns wide."""
     found = list(summaries)
     text = [line for summary in found for line in _pool_lines(summary)]
     if not found:
         text.append("No pod asks for a slice, so no GPU node was bought.")
     text.append(f"Prices: on demand, {PRICE_REGION}, {PRICE_DATE}; a month has {HOURS_PER_MONTH} hours.")
+    text += ["", "The control plane and Karpenter are real; AWS, the nodes and the GPU Operator's work are simulated."]
     if left_out:
         total = sum(left_out.values())
-        kinds = ", ".join(f"{count} {token.split('/')[-1].split(':')[-1]}" for token, count in left_out.items())
-        text += ["", f"Not deployed here, part of a deployment to AWS ({total} resources): {kinds}"]
+        text.append(f"Not deployed here, {total} {'resource' if total == 1 else 'resources'} of a deployment to AWS:")
+        text += _wrapped(f"{count} {_kind(token)}" for token, count in left_out.items())
     return text
+
+
+def _wrapped(words: Iterable[str]) -> list[str]:
+    joined = ", ".join(word.replace(" ", _NO_BREAK) for word in words)
+    return [line.replace(_NO_BREAK, " ") for line in wrap(joined, 100, initial_indent="  ", subsequent_indent="  ")]
+
+
+def _kind(token: str) -> str:
+    """The resource's type without its package; a Helm release says what it is."""
+    return "Helm release" if "helm.sh" in token else token.split("/")[-1].split(":")[-1]
 
 
 def _pool_lines(summary: PoolSummary) -> list[str]:
@@ -139,4 +151,4 @@ def _comparison(price: Decimal, name: str, count: int) -> str:
 
 
 def _money(per_hour: Decimal) -> str:
-    return f"${per_hour.quantize(Decimal('0.001'))}/h, ${(per_hour * HOURS_PER_MONTH).quantize(CENT)}/month"
+    return f"${per_hour:,.3f}/h, ${per_hour * HOURS_PER_MONTH:,.2f}/month"

@@ -35,11 +35,12 @@ def test_up_says_what_runs_what_it_costs_and_what_is_left_out(local_up):
     ]
     # 2 and 5 nodes at the list price of 0.526 an hour, 720 hours.
     assert lines[4] == "cost $1.052/h, $757.44/month"
-    assert lines[5].startswith("against $2.630/h, $1893.60/month for a whole GPU for each pod (5 x g4dn.xlarge)")
+    assert lines[5].startswith("against $2.630/h, $1,893.60/month for a whole GPU for each pod (5 x g4dn.xlarge)")
     assert "60 % less" in lines[5]
-    (left_out,) = [line for line in lines if line.startswith("Not deployed here")]
-    assert "3 Release" in left_out
-    assert "1 NodeGroup" in left_out
+    start = next(n for n, line in enumerate(lines) if line.startswith("Not deployed here, "))
+    left_out = lines[start + 1 :]
+    assert "3 Helm release" in " ".join(left_out)
+    assert "1 NodeGroup" in " ".join(left_out)
     assert any("kubectl --kubeconfig" in line for line in lines)
 
 

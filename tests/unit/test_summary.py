@@ -116,10 +116,32 @@ def test_nothing_bought_is_a_result_too():
 @pytest.mark.parametrize(
     ("left_out", "expected"),
     [
-        ({"aws:iam/role:Role": 4, "kubernetes:helm.sh/v3:Release": 3}, "(7 resources): 4 Role, 3 Release"),
-        ({"eks:index:Cluster": 1}, "(1 resources): 1 Cluster"),
+        (
+            {"aws:iam/role:Role": 4, "kubernetes:helm.sh/v3:Release": 3},
+            ["Not deployed here, 7 resources of a deployment to AWS:", "4 Role, 3 Helm release"],
+        ),
+        ({"eks:index:Cluster": 1}, ["Not deployed here, 1 resource of a deployment to AWS:", "1 Cluster"]),
     ],
 )
 def test_what_is_not_deployed_here_is_named(left_out, expected):
-    assert read([], [], left_out)[-1].endswith(expected)
+    assert read([], [], left_out)[-2:] == expected
     assert not [line for line in read([], []) if line.startswith("Not deployed")]
+
+
+def test_what_is_simulated_is_said():
+    assert any("Karpenter are real; AWS, the nodes" in line for line in read([], []))
+
+
+def test_long_lists_wrap_between_the_kinds():
+    left_out = {f"aws:ec2/kind{number:02}:Kind{number:02}": number for number in range(10, 60)}
+    text = lines([], left_out)
+    assert max(map(len, text)) <= 100
+    listed = ", ".join(line.strip().rstrip(",") for line in text[text.index("") + 3 :])
+    assert listed == ", ".join(f"{n} Kind{n}" for n in range(10, 60))
+
+
+def test_thousands_are_told_apart():
+    text = read([node("a100", "p4d.24xlarge", **{"nvidia.com/mig-1g.5gb": "56"})] * 2, [])
+    price = instance_types()["p4d.24xlarge"].usd_per_hour
+    assert 2 * price * 720 > 1000
+    assert f"${2 * price * 720:,.2f}/month" in next(line for line in text if line.startswith("cost"))
