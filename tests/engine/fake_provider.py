@@ -4,7 +4,7 @@ Run as `fake_provider.py PACKAGE [engine address]`; prints its port, as every pr
 those of the credential-free preview. Three environment variables steer it:
 
 FAKE_PROVIDER_LOG    a file that gets one JSON line for the begin and the end of each create, update and delete
-FAKE_PROVIDER_FAULT  `OPERATION TYPE NAME`: that operation fails
+FAKE_PROVIDER_FAULT  `OPERATION TYPE NAME`, or several after `;`: these operations fail
 FAKE_PROVIDER_HANG   `OPERATION TYPE NAME`: that operation never ends
 """
 
@@ -180,7 +180,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         this = f"{operation} {type_of(urn)} {urn.split('::')[3]}"
         if os.environ.get("FAKE_PROVIDER_HANG") == this:
             threading.Event().wait()
-        if os.environ.get("FAKE_PROVIDER_FAULT") == this:
+        if this in os.environ.get("FAKE_PROVIDER_FAULT", "").split(";"):
             self.log.add("failed", operation, urn)
             context.abort(grpc.StatusCode.UNKNOWN, f"fake fault: {this}: AccessDenied")
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import NewWorkspace
@@ -41,9 +40,9 @@ def first_order(dev_or_prod: Workspace) -> list[Operation]:
     return operations
 
 
-def begun_before(operations: list[Operation], what: Callable[[Operation], bool], then: Operation) -> set[str]:
-    """Those of `what` that had not ended when `then` began."""
-    return labels(o for o in operations if what(o) and ended(o) > then.began)
+def unfinished_at(operations: Iterable[Operation], then: Operation) -> set[str]:
+    """Those that had not ended when `then` began."""
+    return labels(o for o in operations if ended(o) > then.began)
 
 
 # ---- creation
@@ -55,7 +54,8 @@ def test_a_node_pool_is_made_when_all_that_its_nodes_need_is_there(stack: str, r
     pools = [o for o in operations if o.kind == "NodePool"]
     assert pools
     for pool in pools:
-        assert not begun_before(operations, lambda o: needed_by_node_pools(o, pool.name), pool)
+        needs = [o for o in operations if needed_by_node_pools(o, pool.name)]
+        assert not unfinished_at(needs, pool)
 
 
 @pytest.mark.parametrize("stack", ["dev", "prod"])
@@ -64,7 +64,9 @@ def test_the_platform_is_made_from_the_ground_up(stack: str, request: pytest.Fix
     operations = first_order(workspace)
     by_label = {o.label: o for o in operations}
     cluster = by_label["Cluster cluster-eksCluster"]
-    assert not begun_before(operations, lambda o: o.kind in {"Subnet", "Route", "NatGateway", "Key"}, cluster)
+    ground = [o for o in operations if o.kind in {"Subnet", "Route", "NatGateway", "Key"}]
+    assert ground
+    assert not unfinished_at(ground, cluster)
     assert ended(by_label["LogGroup cluster"]) < cluster.began
     assert ended(by_label["NodeGroup cluster-system"]) < by_label["Addon cluster-coredns"].began
     assert ended(by_label["Release karpenter-crd"]) < by_label["Release karpenter"].began
