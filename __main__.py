@@ -27,17 +27,17 @@ def main() -> None:
     in_cluster = pulumi.ResourceOptions(providers=[provider], depends_on=cluster.ready)
 
     karpenter = Karpenter("karpenter", KarpenterArgs.of(settings, cluster.endpoint), in_cluster)
-    operator = GpuOperator("gpu-operator", GpuOperatorArgs(settings, pools), in_cluster)
+    operator = GpuOperator("gpu-operator", GpuOperatorArgs.of(settings, pools), in_cluster)
 
     needs = [*cluster.ready, *karpenter.ready, *operator.ready]
     after_platform = pulumi.ResourceOptions(providers=[provider], depends_on=needs)
-    gpu_pools = [GpuPool(pool.name, GpuPoolArgs(pool, settings), after_platform) for pool in pools]
+    gpu_pools = [GpuPool(pool.name, GpuPoolArgs.of(pool, settings), after_platform) for pool in pools]
 
     for tenant in settings.tenants:
-        Tenancy(tenant.namespace, TenancyArgs(tenant, settings, pools), in_cluster)
+        Tenancy(tenant.namespace, TenancyArgs.of(tenant, settings, pools), in_cluster)
     if settings.verification is not None:
         after_pools = pulumi.ResourceOptions(providers=[provider], depends_on=[p.node_pool for p in gpu_pools])
-        Verification("verification", VerificationArgs(settings), after_pools)
+        Verification("verification", VerificationArgs.of(settings), after_pools)
 
     pulumi.export("contractVersion", CONTRACT_VERSION)
     pulumi.export("clusterName", cluster.name)

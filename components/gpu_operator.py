@@ -5,6 +5,7 @@ The ClusterPolicy comes from the chart's values alone: what the classic recipe d
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -18,32 +19,49 @@ from gpuslice.settings import Settings
 
 @dataclass
 class GpuOperatorArgs:
-    """`pools` are all pools of `settings`."""
+    """The operator's version, and what the pools of a stack mean to it."""
 
-    settings: Settings
-    pools: list[Pool]
+    version: str
+    values: dict[str, Any]
+    """Helm values of the chart."""
+    namespace: dict[str, Any]
+    config_maps: list[dict[str, Any]]
+    """The sharing configurations that `values` points to; in the operator's namespace."""
+    efa_values: dict[str, Any] | None
+    """Helm values of the EFA device plugin; None where no pool has EFA."""
+
+    @classmethod
+    def of(cls, settings: Settings, pools: list[Pool]) -> "GpuOperatorArgs":
+        """The arguments that a stack's settings mean; `pools` are all its pools."""
+        return cls(
+            version=settings.gpu_operator.version,
+            values=values(settings, pools),
+            namespace=operator_namespace(settings),
+            config_maps=config_maps(pools),
+            efa_values=efa_values(pools) if any(p.settings.efa for p in pools) else None,
+        )
 
 
 class GpuOperator(pulumi.ComponentResource):
     """`ready`: what a pool must depend on, so that its first node finds its configuration."""
 
-    ready: list[pulumi.Resource]
+    namespace: pulumi.Output[str]
 
     def __init__(self, name: str, args: GpuOperatorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("gpu-slicing:index:GpuOperator", name, {"pools": [p.name for p in args.pools]}, opts)
+        super().__init__("gpu-slicing:index:GpuOperator", name, {"version": args.version}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        manifest = operator_namespace(args.settings)
-        namespace = k8s.core.v1.Namespace(NAMESPACE, metadata=manifest["metadata"], opts=child)
+        namespace = k8s.core.v1.Namespace(NAMESPACE, metadata=args.namespace["metadata"], opts=child)
         inside = pulumi.ResourceOptions(parent=self, depends_on=[namespace])
         maps = [
             k8s.core.v1.ConfigMap(m["metadata"]["name"], metadata=m["metadata"], data=m["data"], opts=inside)
-            for m in config_maps(args.pools)
+            for m in args.config_maps
         ]
         release = self._release(args, pulumi.ResourceOptions(parent=self, depends_on=[namespace, *maps]))
-        self.ready = [*maps, release]
-        if any(p.settings.efa for p in args.pools):
-            self.ready.append(self._efa_device_plugin(args, child))
-        self.register_outputs({"namespace": NAMESPACE})
+        self.ready: list[pulumi.Resource] = [*maps, release]
+        if args.efa_values is not None:
+            self.ready.append(self._efa_device_plugin(args.efa_values, child))
+        self.namespace = pulumi.Output.from_input(NAMESPACE)
+        self.register_outputs({"namespace": self.namespace})
 
     def _release(self, args: GpuOperatorArgs, opts: pulumi.ResourceOptions) -> k8s.helm.v3.Release:
         # The chart's own Deployments are awaited. The operands' DaemonSets are the operator's and are not: on the first
@@ -52,17 +70,17 @@ class GpuOperator(pulumi.ComponentResource):
             "gpu-operator",
             name="gpu-operator",
             chart="gpu-operator",
-            version=args.settings.gpu_operator.version,
+            version=args.version,
             repository_opts=k8s.helm.v3.RepositoryOptsArgs(repo=versions.NVIDIA_CHARTS),
             namespace=NAMESPACE,
-            values=values(args.settings, args.pools),
+            values=args.values,
             cleanup_on_fail=True,
             max_history=5,
             timeout=900,
             opts=opts,
         )
 
-    def _efa_device_plugin(self, args: GpuOperatorArgs, opts: pulumi.ResourceOptions) -> k8s.helm.v3.Release:
+    def _efa_device_plugin(self, chart: dict[str, Any], opts: pulumi.ResourceOptions) -> k8s.helm.v3.Release:
         return k8s.helm.v3.Release(
             "aws-efa-k8s-device-plugin",
             name="aws-efa-k8s-device-plugin",
@@ -70,7 +88,7 @@ class GpuOperator(pulumi.ComponentResource):
             version=versions.EFA_DEVICE_PLUGIN,
             repository_opts=k8s.helm.v3.RepositoryOptsArgs(repo=versions.EKS_CHARTS),
             namespace="kube-system",
-            values=efa_values(args.pools),
+            values=chart,
             cleanup_on_fail=True,
             max_history=5,
             timeout=600,

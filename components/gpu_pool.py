@@ -22,37 +22,54 @@ INSTANCE_STOP_SECONDS = 1800
 
 @dataclass
 class GpuPoolArgs:
-    """`pool` is a pool of `settings`."""
+    """The objects of one pool, as manifests."""
 
-    pool: Pool
-    settings: Settings
+    pool_name: str
+    node_class: dict[str, Any]
+    overlays: list[dict[str, Any]]
+    node_pool: dict[str, Any]
+    delete_minutes: int
+    """How long the deletion of one of them may take."""
+    protect: bool
+    """Refuse to delete the NodePool until this is false."""
+
+    @classmethod
+    def of(cls, pool: Pool, settings: Settings) -> "GpuPoolArgs":
+        """The arguments that a pool of a stack's settings means."""
+        return cls(
+            pool_name=pool.name,
+            node_class=ec2_node_class(pool, settings),
+            overlays=[node_overlay(pool, overlay) for overlay in pool.overlays],
+            node_pool=node_pool(pool),
+            delete_minutes=delete_minutes(pool),
+            protect=_protected(settings),
+        )
 
 
 class GpuPool(pulumi.ComponentResource):
     """`node_pool` is the NodePool: workloads depend on it."""
 
-    node_pool: k8s.apiextensions.CustomResource
+    pool_name: pulumi.Output[str]
 
     def __init__(self, name: str, args: GpuPoolArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("gpu-slicing:index:GpuPool", name, {"pool": args.pool.name}, opts)
-        timeouts = pulumi.CustomTimeouts(delete=f"{delete_minutes(args.pool)}m")
+        super().__init__("gpu-slicing:index:GpuPool", name, {"pool": args.pool_name}, opts)
+        timeouts = pulumi.CustomTimeouts(delete=f"{args.delete_minutes}m")
         options = pulumi.ResourceOptions(parent=self, custom_timeouts=timeouts)
-        node_class = custom_resource(name, ec2_node_class(args.pool, args.settings), options)
-        overlays = [
-            custom_resource(overlay.name, node_overlay(args.pool, overlay), options) for overlay in args.pool.overlays
-        ]
-        depends = pulumi.ResourceOptions(depends_on=[node_class, *overlays], protect=_protected(args.settings))
-        self.node_pool = custom_resource(name, node_pool(args.pool), pulumi.ResourceOptions.merge(options, depends))
-        self.register_outputs({"pool": args.pool.name})
+        node_class = custom_resource(args.node_class, options)
+        overlays = [custom_resource(overlay, options) for overlay in args.overlays]
+        depends = pulumi.ResourceOptions(depends_on=[node_class, *overlays], protect=args.protect or None)
+        self.node_pool = custom_resource(args.node_pool, pulumi.ResourceOptions.merge(options, depends))
+        self.pool_name = pulumi.Output.from_input(args.pool_name)
+        self.register_outputs({"pool_name": self.pool_name})
 
 
-def _protected(settings: Settings) -> bool | None:
+def _protected(settings: Settings) -> bool:
     """A deleted NodePool drains every node of it: with deletion protection, that needs a word more.
 
     Not on an existing cluster: its settings have no deletion protection, so none that could be lifted.
     """
     cluster = settings.cluster
-    return True if cluster.deletion_protection and cluster.mode != "existing" else None
+    return bool(cluster.deletion_protection and cluster.mode != "existing")
 
 
 def delete_minutes(pool: Pool) -> int:
@@ -60,12 +77,10 @@ def delete_minutes(pool: Pool) -> int:
     return int(seconds(pool.settings.disruption.termination_grace_period) + INSTANCE_STOP_SECONDS + 59) // 60
 
 
-def custom_resource(
-    name: str, manifest: dict[str, Any], opts: pulumi.ResourceOptions
-) -> k8s.apiextensions.CustomResource:
+def custom_resource(manifest: dict[str, Any], opts: pulumi.ResourceOptions) -> k8s.apiextensions.CustomResource:
     """A manifest as a resource; its metadata name is fixed, so no replacement gets another name."""
     return k8s.apiextensions.CustomResource(
-        name,
+        manifest["metadata"]["name"],
         api_version=manifest["apiVersion"],
         kind=manifest["kind"],
         metadata=manifest["metadata"],

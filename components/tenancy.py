@@ -1,6 +1,7 @@
 """A tenant of the shared GPUs: its namespace with pod-security labels, its quota in slices, its containers' limits."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -12,25 +13,29 @@ from gpuslice.settings import Settings, Tenant
 
 @dataclass
 class TenancyArgs:
-    """`tenant` is a tenant of `settings`, `pools` are all its pools."""
+    """The objects of one tenant, as manifests."""
 
-    tenant: Tenant
-    settings: Settings
-    pools: list[Pool]
+    namespace: dict[str, Any]
+    quota: dict[str, Any]
+    limits: dict[str, Any]
+
+    @classmethod
+    def of(cls, tenant: Tenant, settings: Settings, pools: list[Pool]) -> "TenancyArgs":
+        """The arguments that a tenant of a stack's settings means; `pools` are all its pools."""
+        return cls(*tenant_manifests(tenant, settings, pools))
 
 
 class Tenancy(pulumi.ComponentResource):
     """The objects of one tenant."""
 
-    namespace: k8s.core.v1.Namespace
+    namespace: pulumi.Output[str]
 
     def __init__(self, name: str, args: TenancyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("gpu-slicing:index:Tenancy", name, {"namespace": args.tenant.namespace}, opts)
-        namespace, quota, limits = tenant_manifests(args.tenant, args.settings, args.pools)
-        self.namespace = k8s.core.v1.Namespace(
-            name, metadata=namespace["metadata"], opts=pulumi.ResourceOptions(parent=self)
-        )
-        inside = pulumi.ResourceOptions(parent=self, depends_on=[self.namespace])
-        k8s.core.v1.ResourceQuota(name, metadata=quota["metadata"], spec=quota["spec"], opts=inside)
-        k8s.core.v1.LimitRange(name, metadata=limits["metadata"], spec=limits["spec"], opts=inside)
-        self.register_outputs({"namespace": args.tenant.namespace})
+        metadata = args.namespace["metadata"]
+        super().__init__("gpu-slicing:index:Tenancy", name, {"namespace": metadata["name"]}, opts)
+        namespace = k8s.core.v1.Namespace(name, metadata=metadata, opts=pulumi.ResourceOptions(parent=self))
+        inside = pulumi.ResourceOptions(parent=self, depends_on=[namespace])
+        k8s.core.v1.ResourceQuota(name, metadata=args.quota["metadata"], spec=args.quota["spec"], opts=inside)
+        k8s.core.v1.LimitRange(name, metadata=args.limits["metadata"], spec=args.limits["spec"], opts=inside)
+        self.namespace = pulumi.Output.from_input(metadata["name"])
+        self.register_outputs({"namespace": self.namespace})

@@ -1,6 +1,7 @@
 """The verification workload: a Deployment whose every pod holds one slice of a pool and lists its GPU."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -14,26 +15,31 @@ START = pulumi.CustomTimeouts(create="30m", update="30m")
 
 @dataclass
 class VerificationArgs:
-    """`settings.verification` says which pool and how many pods."""
+    """The workload, as manifests."""
 
-    settings: Settings
+    namespace: dict[str, Any]
+    deployment: dict[str, Any]
+
+    @classmethod
+    def of(cls, settings: Settings) -> "VerificationArgs":
+        """The arguments that a stack's settings mean; for a stack that asks for a verification."""
+        return cls(*verification_manifests(settings))
 
 
 class Verification(pulumi.ComponentResource):
     """Make it only where the stack asks for a verification; depend it on the pools."""
 
+    deployment: pulumi.Output[str]
+
     def __init__(self, name: str, args: VerificationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("gpu-slicing:index:Verification", name, {}, opts)
-        namespace, deployment = verification_manifests(args.settings)
-        inside = k8s.core.v1.Namespace(
-            namespace["metadata"]["name"],
-            metadata=namespace["metadata"],
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        space, workload = args.namespace["metadata"], args.deployment["metadata"]
+        namespace = k8s.core.v1.Namespace(space["name"], metadata=space, opts=pulumi.ResourceOptions(parent=self))
         k8s.apps.v1.Deployment(
-            deployment["metadata"]["name"],
-            metadata=deployment["metadata"],
-            spec=deployment["spec"],
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[inside], custom_timeouts=START),
+            workload["name"],
+            metadata=workload,
+            spec=args.deployment["spec"],
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[namespace], custom_timeouts=START),
         )
-        self.register_outputs({"deployment": deployment["metadata"]["name"]})
+        self.deployment = pulumi.Output.from_input(workload["name"])
+        self.register_outputs({"deployment": self.deployment})
