@@ -11,10 +11,12 @@ import yaml
 
 import offline.preview
 from gpuslice import cli
+from gpuslice.load import load_settings
 from gpuslice.project import stack_name
 from offline import ProgramFailed, engine
 from sandbox import local
 from tests.helpers import ROOT, SHARED, STACKS, config_of, recorded
+from tests.helpers import run as program_run
 
 TRACEBACK = "Traceback (most recent call last)"
 
@@ -54,7 +56,7 @@ def stack_path(tmp_path):
 
 @pytest.fixture
 def once(monkeypatch):
-    """`preview` shows recordings that this session has made already."""
+    """`preview` shows recordings that the test run has made already."""
     monkeypatch.setattr(offline.preview, "preview", lambda _root, stack: recorded(stack, unknowns=True))
 
 
@@ -89,10 +91,13 @@ class TestUsage:
     def test_a_reader_that_stops_early_hears_nothing(self):
         """As `gpuslice ... | head -1`."""
         command = [sys.executable, "-m", "gpuslice.cli", "mig", "--gpu", "A100-40GB", "--layouts"]
+        buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
         reading, writing = os.pipe()
         os.close(reading)
         try:
-            done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+            done = subprocess.run(
+                command, cwd=ROOT, env=buffered, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60
+            )
         finally:
             os.close(writing)
         assert done.stderr == ""
@@ -204,6 +209,21 @@ class TestPreview:
                 assert resource["name"] in tables
             for name in pool["instanceTypes"]:
                 assert name in tables
+
+    def test_a_long_pool_name_is_folded_and_nothing_else(self, capsys, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "80")
+        name = "inference-for-the-whole-of-the-department-a"
+        pool = {**SHARED, "name": name, "instanceTypes": ["g4dn.xlarge", "g4dn.12xlarge"]}
+        config = config_of({"pools": [pool]})
+        offline.preview.show(
+            offline.preview.StackRecording("prod", load_settings(config, "prod"), program_run(config, unknowns=True))
+        )
+        out = capsys.readouterr().out
+        tables = out[out.index("Slices of a node") :]
+        assert max(map(len, tables.splitlines())) <= 80
+        for whole in ("nvidia.com/gpu.shared", "g4dn.12xlarge", "time-slicing", "$378.72 to $2,816.64"):
+            assert whole in tables
+        assert name not in tables
 
     def test_the_figures_of_prod(self, gpuslice, once, monkeypatch):
         monkeypatch.setenv("COLUMNS", "80")
