@@ -34,9 +34,7 @@ def config_of(sections: Mapping[str, Any], region: str = "us-east-1") -> dict[st
 
 def run(config: Mapping[str, Any], stack: str = "prod", *, unknowns: bool = False, **options: Any) -> Recording:
     """The whole program on a configuration."""
-    return record(
-        ROOT, project="gpu-slicing", stack=stack, config=engine_config(config), preview=unknowns, **options
-    )
+    return record(ROOT, project="gpu-slicing", stack=stack, config=engine_config(config), preview=unknowns, **options)
 
 
 def stack_of(*pools: Mapping[str, Any], stack: str = "prod", **sections: Any) -> Settings:
