@@ -90,6 +90,10 @@ def _validate(options: argparse.Namespace) -> int:
             raise
         _print_json({"errors": [p.as_json() for p in error.problems]})
         return REFUSED
+    from gpuslice.pools import Pool, warnings
+
+    for warning in warnings(Pool.of(p) for p in settings.pools):
+        print(f"gpuslice: warning: {warning}", file=sys.stderr)
     if options.json:
         _print_json({"errors": []})
     else:

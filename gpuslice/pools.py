@@ -5,14 +5,14 @@ Nothing here is written twice anywhere else: manifests, overlays, quotas, output
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
 from gpuslice.catalog import GpuModel, InstanceType, instance_types, mig_profiles
-from gpuslice.settings import Exclusive, Mig, PoolSettings, Replicated
+from gpuslice.settings import Exclusive, Mig, Mps, PoolSettings, Replicated
 from gpuslice.sharing import mig
 
 GPU = "nvidia.com/gpu"
@@ -192,6 +192,16 @@ class Pool:
             "memoryMiB": resource.memory_mib,
             "pricePerSliceHour": {n: round(float(p), 6) for n, p in prices.items() if p is not None},
         }
+
+
+def warnings(pools: Iterable[Pool]) -> list[str]:
+    """What a user should know before relying on the pools: allowed, but not as good as it looks."""
+    mps = [p.name for p in pools if isinstance(p.settings.sharing, Mps)]
+    if not mps:
+        return []
+    names = ", ".join(mps)
+    reason = "a fault of one client can end the others, and nothing of it was run on a GPU"
+    return [f"pool {names}: MPS sharing is experimental, in NVIDIA's device plugin and here: {reason}"]
 
 
 BOTTLEROCKET_LABELS = {

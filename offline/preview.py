@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpuslice.costs import basis, costs_json, most_per_month, pool_costs
-from gpuslice.pools import Pool
+from gpuslice.pools import Pool, warnings
 from gpuslice.project import OFFLINE_VARIABLE, PROJECT, read_settings, stack_file
 from gpuslice.settings import Settings
 from gpuslice.stackfile import load_stack_file
@@ -75,6 +75,7 @@ def as_json(report: StackRecording) -> dict[str, Any]:
         **to_json(report.recording),
         "stack": report.stack,
         "costs": costs_json(pools(report), report.settings.region),
+        "warnings": warnings(pools(report)),
     }
 
 
@@ -97,6 +98,8 @@ def show(report: StackRecording) -> None:
     found = pools(report)
     console.print(_slices_table(found), "", _cost_table(found), "", sep="\n")
     console.print(basis(settings.region) + " The cluster itself, its system nodes and its network are not counted.")
+    for warning in warnings(found):
+        console.print(f"Warning: {warning}.")
 
 
 def _slices_table(found: list[Pool]) -> Table:

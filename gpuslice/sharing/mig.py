@@ -185,7 +185,7 @@ def _check_limits(mig_gpu: str, counts: _Counts) -> None:
     for name, count in counts:
         limit = profiles[name].max_instances
         if count > limit:
-            raise MigLayoutError(f"{mig_gpu}: {name}: {count} asked, at most {limit} fit on one GPU")
+            raise MigLayoutError(f"{mig_gpu}: {name}: {count} asked, at most {limit} on one GPU")
     media = [f"{name} x {count}" for name, count in counts if profiles[name].takes_media]
     if _media_instances(mig_gpu, counts) > 1:
         raise MigLayoutError(f"{mig_gpu}: {', '.join(media)}: at most one +me instance fits on one GPU")

@@ -90,9 +90,7 @@ def test_a_fraction_shows_as_one_device():
 def test_prices_are_exact_and_dated():
     assert instance_types()["g4dn.xlarge"].usd_per_hour == Decimal("0.526")
     assert instance_types()["p4d.24xlarge"].usd_per_hour == Decimal("21.957642")
-    assert [name for name, record in instance_types().items() if record.usd_per_hour is None] == [
-        "p5e.48xlarge"
-    ]
+    assert [name for name, record in instance_types().items() if record.usd_per_hour is None] == ["p5e.48xlarge"]
     assert (catalog.PRICE_REGION, catalog.PRICE_DATE) == ("us-east-1", "2026-07-20")
     assert catalog.HOURS_PER_MONTH == 720
 
@@ -118,9 +116,7 @@ def test_a_model_with_mig_has_profiles_and_a_device_id(model):
 
 
 def test_the_gpus_with_mig_on_ec2():
-    assert {
-        key: model.pci_device_id for key, model in gpu_models().items() if model.mig_status == "supported"
-    } == {
+    assert {key: model.pci_device_id for key, model in gpu_models().items() if model.mig_status == "supported"} == {
         "a100-40gb": "0x20B0",
         "a100-80gb": "0x20B2",
         "h100-80gb": "0x2330",

@@ -115,6 +115,13 @@ class TestValidate:
         path = stack_path(pools=[SHARED], tenants=[{"namespace": "a"}, {"namespace": "b"}])
         assert gpuslice("validate", path) == (0, f"{path}: fine (1 pool, 2 tenants)\n", "")
 
+    def test_mps_is_fine_and_warned_of(self, gpuslice, stack_path):
+        mps = {**SHARED, "sharing": {"mode": "mps", "replicas": 4}}
+        code, out, err = gpuslice("validate", stack_path(pools=[mps]))
+        assert code == 0
+        assert "fine" in out
+        assert err.startswith("gpuslice: warning: pool t4-shared: MPS sharing is experimental")
+
     def test_json_of_a_file_that_is_fine(self, gpuslice):
         code, out, err = gpuslice("validate", "Pulumi.dev.yaml", "--json")
         assert (code, json.loads(out), err) == (0, {"errors": []}, "")

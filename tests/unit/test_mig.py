@@ -97,9 +97,7 @@ def test_known_impossible_layouts_are_refused(layout):
 
 
 def test_three_and_four_slices_need_backtracking():
-    starts = {
-        instance.profile.name: instance.start for instance in place("A100-40GB", {"3g.20gb": 1, "4g.20gb": 1})
-    }
+    starts = {instance.profile.name: instance.start for instance in place("A100-40GB", {"3g.20gb": 1, "4g.20gb": 1})}
     assert starts == {"4g.20gb": 0, "3g.20gb": 4}
 
 
@@ -203,14 +201,14 @@ def test_layouts_are_handed_out_as_copies():
         ({"1g.5gb": True}, "True is not a count"),
         ({"1g.5gb": 2.0}, "2.0 is not a count"),
         ({"1g.5gb": "2"}, "'2' is not a count"),
-        ({"1g.5gb": 10**15}, "1000000000000000 asked, at most 7 fit"),
+        ({"1g.5gb": 10**15}, "1000000000000000 asked, at most 7 on one GPU"),
         ({"1g5gb": 1}, "A100-40GB has no MIG profile '1g5gb'; allowed: 1g.5gb, "),
         ({"3G.20GB": 1}, "did you mean 3g.20gb?"),
         ({"1g.20gb": 1}, "(A100-80GB, H100-80GB have it)"),
         ({"7g.141gb": 1}, "(H200-141GB has it)"),
         ({"x" * 500: 1}, f"no MIG profile '{'x' * 79}; allowed"),
         ({7: 1}, "A100-40GB has no MIG profile 7; allowed"),
-        ({"1g.5gb+me": 2}, "1g.5gb+me: 2 asked, at most 1 fit"),
+        ({"1g.5gb+me": 2}, "1g.5gb+me: 2 asked, at most 1 on one GPU"),
         (
             {"3g.20gb": 2, "1g.5gb": 1},
             "1 x 1g.5gb + 2 x 3g.20gb cannot be placed: it needs 9 of 8 memory slices",
@@ -308,9 +306,7 @@ def test_the_config_document_is_one_that_mig_parted_accepts():
 def test_the_config_document_holds_the_closed_catalogue():
     configs = mig_parted_config(MIG_MODELS)["mig-configs"]
     assert configs.pop("all-disabled") == [{"devices": "all", "mig-enabled": False}]
-    expected = {
-        layout_name(m.mig_gpu, layout): (m, layout) for m in MIG_MODELS for layout in layouts(m.mig_gpu)
-    }
+    expected = {layout_name(m.mig_gpu, layout): (m, layout) for m in MIG_MODELS for layout in layouts(m.mig_gpu)}
     assert set(configs) == set(expected)
     for name, (model, layout) in expected.items():
         (entry,) = configs[name]
@@ -338,9 +334,7 @@ def test_a_document_without_gpus_still_switches_mig_off():
 def test_an_extra_layout_is_added_once():
     a100, h100 = gpu_models()["a100-40gb"], gpu_models()["h100-80gb"]
     media = {"1g.5gb+me": 1, "2g.10gb": 3}
-    configs = mig_parted_config([a100], [(a100, media), (a100, {"1g.5gb": 7}), (h100, {"1g.10gb": 7})])[
-        "mig-configs"
-    ]
+    configs = mig_parted_config([a100], [(a100, media), (a100, {"1g.5gb": 7}), (h100, {"1g.10gb": 7})])["mig-configs"]
     assert set(configs) - set(mig_parted_config([a100])["mig-configs"]) == {
         "a100-40gb.1g.5gb.me-1.2g.10gb-3",
         "h100-80gb.1g.10gb-7",

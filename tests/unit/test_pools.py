@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from gpuslice.catalog import instance_types
-from gpuslice.pools import CONTEXT_RESERVE_MIB, Pool, SliceResource
+from gpuslice.pools import CONTEXT_RESERVE_MIB, Pool, SliceResource, warnings
 from tests.helpers import MIG, SHARED, WHOLE, pool
 
 T4_MIB = 16384
@@ -161,3 +161,9 @@ class TestLabelsAndTaints:
         assert found["nvidia.com/gpu.deploy.device-plugin"] == "false"
         assert all(re.fullmatch(r"nvidia\.com/gpu\.deploy\.[a-z-]+", key) for key, v in found.items() if v == "false")
         assert not [key for key in pool().node_labels if "deploy" in key]
+
+
+def test_mps_alone_is_said_to_be_experimental():
+    assert warnings([shared(), pool(MIG), pool(WHOLE)]) == []
+    [warning] = warnings([shared(), shared(mode="mps")])
+    assert warning.startswith("pool t4-shared: MPS sharing is experimental")
