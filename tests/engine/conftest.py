@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stacks import Workspace, make_workspace
+from stacks import NewWorkspace, Workspace, make_workspace
 
 PACKAGES = ("aws", "eks", "kubernetes")
 
@@ -24,9 +24,6 @@ def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
         script.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, str(provider), package])} "$@"\n')
         script.chmod(0o755)
     return folder
-
-
-NewWorkspace = Callable[..., Workspace]
 
 
 @pytest.fixture(scope="session")

@@ -58,9 +58,10 @@ def test_a_pool_comes_and_goes_without_touching_another(dev: Workspace, tmp_path
 
     workspace.edit(remove)
     before = len(workspace.log_lines())
-    said = workspace.fail("up", "--yes")
-    assert "NodePool::a100-slices" in said
-    assert "protected" in said
+    for command in ("up", "destroy"):
+        said = workspace.fail(command, "--yes")
+        assert "NodePool::a100-slices" in said
+        assert "because it is protected" in said or "marked for protection" in said
     assert not workspace.operations(before)
 
     # Two steps: the engine goes by the protection that the state has.

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from conftest import NewWorkspace
-from stacks import NEEDS_ENGINE, ROOT, Operation, Workspace
+from stacks import NEEDS_ENGINE, ROOT, NewWorkspace, Operation, Workspace
 
 from gpuslice.pools import Pool
 from gpuslice.project import read_settings
@@ -85,10 +84,8 @@ def test_the_kubernetes_provider_talks_to_the_new_cluster(dev: Workspace) -> Non
 # ---- the same again, and the outputs
 
 
-@pytest.mark.parametrize("stack", ["dev", "prod"])
-def test_a_second_preview_shows_no_change(stack: str, request: pytest.FixtureRequest) -> None:
-    workspace: Workspace = request.getfixturevalue(stack)
-    workspace.succeed("preview", "--expect-no-changes")
+def test_a_second_preview_shows_no_change(prod: Workspace) -> None:
+    prod.succeed("preview", "--expect-no-changes")
 
 
 def test_a_second_up_does_nothing(dev: Workspace) -> None:
@@ -192,25 +189,11 @@ def test_without_the_edges_the_order_breaks(new_workspace: NewWorkspace) -> None
         assert_drained_first(operations, LEAVES_EARLY)
 
 
-def test_a_protected_stack_is_destroyed_in_two_deliberate_steps(dev: Workspace, tmp_path: Path) -> None:
-    workspace = dev.copy(tmp_path / "copy")
-    workspace.edit(lambda config: config["cluster"].update(deletionProtection=True))
-    assert {(o.verb, o.label) for o in workspace.up()} == {("update", "Cluster cluster-eksCluster")}
-    before = len(workspace.log_lines())
-    said = workspace.fail("destroy", "--yes")
-    assert "NodePool::t4-shared" in said
-    assert "because it is protected" in said
-    assert not workspace.operations(before)
-    workspace.edit(lambda config: config["cluster"].update(deletionProtection=False))
-    assert {(o.verb, o.label) for o in workspace.up()} == {("update", "Cluster cluster-eksCluster")}
-    assert_drained_first(workspace.destroy(), LEAVES_EARLY | tenants("dev"))
-    assert not workspace.export()
-
-
-def test_prod_drains_every_pool_first(prod: Workspace, tmp_path: Path) -> None:
+def test_prod_drains_every_pool_first_once_its_protection_is_lifted(prod: Workspace, tmp_path: Path) -> None:
+    """Two deliberate steps: `deletionProtection: false` and an update, then destroy. See `test_edits.py` for one."""
     workspace = prod.copy(tmp_path / "copy")
     workspace.edit(lambda config: config["cluster"].update(deletionProtection=False))
-    workspace.up()
+    assert {(o.verb, o.label) for o in workspace.up()} == {("update", "Cluster cluster-eksCluster")}
     operations = workspace.destroy()
     assert_drained_first(operations, LEAVES_EARLY | tenants("prod"))
     assert len([o for o in operations if o.kind == "NodePool"]) == 4

@@ -3,8 +3,7 @@
 from typing import Any
 
 import pytest
-from conftest import NewWorkspace
-from stacks import NEEDS_ENGINE, ROOT, Workspace
+from stacks import NEEDS_ENGINE, ROOT, NewWorkspace, Workspace
 
 from gpuslice.project import OFFLINE_VARIABLE, PROJECT, stack_file
 from gpuslice.stackfile import load_stack_file
