@@ -106,4 +106,7 @@ def changed(local_up: story.LocalUp, proof: story.Proof, timed) -> story.Changed
 @pytest.fixture(scope="session")
 def destroyed(local_up: story.LocalUp, proof: story.Proof, changed: story.Changed, timed) -> story.Destroyed:
     with timed("destroy"):
-        return story.destroy(local_up, proof)
+        told = story.destroy(local_up, proof)
+    # The story is over: the memory of its control plane is for other tests.
+    controlplane.stop(local_up.sandbox, lambda line: None)
+    return told
