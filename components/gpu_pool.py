@@ -42,7 +42,8 @@ class GpuPoolArgs:
             overlays=[node_overlay(pool, overlay) for overlay in pool.overlays],
             node_pool=node_pool(pool),
             delete_minutes=delete_minutes(pool),
-            protect=_protected(settings),
+            # A deleted NodePool drains every node of it.
+            protect=settings.protected,
         )
 
 
@@ -61,15 +62,6 @@ class GpuPool(pulumi.ComponentResource):
         self.node_pool = custom_resource(args.node_pool, pulumi.ResourceOptions.merge(options, depends))
         self.pool_name = pulumi.Output.from_input(args.pool_name)
         self.register_outputs({"pool_name": self.pool_name})
-
-
-def _protected(settings: Settings) -> bool:
-    """A deleted NodePool drains every node of it: with deletion protection, that needs a word more.
-
-    Not on an existing cluster: its settings have no deletion protection, so none that could be lifted.
-    """
-    cluster = settings.cluster
-    return bool(cluster.deletion_protection and cluster.mode != "existing")
 
 
 def delete_minutes(pool: Pool) -> int:

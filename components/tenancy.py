@@ -18,11 +18,14 @@ class TenancyArgs:
     namespace: dict[str, Any]
     quota: dict[str, Any]
     limits: dict[str, Any]
+    protect: bool
+    """Refuse to delete the namespace, and the tenant's workloads with it, until this is false."""
 
     @classmethod
     def of(cls, tenant: Tenant, settings: Settings, pools: list[Pool]) -> "TenancyArgs":
         """The arguments that a tenant of a stack's settings means; `pools` are all its pools."""
-        return cls(*tenant_manifests(tenant, settings, pools))
+        namespace, quota, limits = tenant_manifests(tenant, settings, pools)
+        return cls(namespace, quota, limits, settings.protected)
 
 
 class Tenancy(pulumi.ComponentResource):
@@ -33,7 +36,8 @@ class Tenancy(pulumi.ComponentResource):
     def __init__(self, name: str, args: TenancyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         metadata = args.namespace["metadata"]
         super().__init__("gpu-slicing:index:Tenancy", name, {"namespace": metadata["name"]}, opts)
-        namespace = k8s.core.v1.Namespace(name, metadata=metadata, opts=pulumi.ResourceOptions(parent=self))
+        options = pulumi.ResourceOptions(parent=self, protect=args.protect or None)
+        namespace = k8s.core.v1.Namespace(name, metadata=metadata, opts=options)
         inside = pulumi.ResourceOptions(parent=self, depends_on=[namespace])
         k8s.core.v1.ResourceQuota(name, metadata=args.quota["metadata"], spec=args.quota["spec"], opts=inside)
         k8s.core.v1.LimitRange(name, metadata=args.limits["metadata"], spec=args.limits["spec"], opts=inside)

@@ -106,10 +106,9 @@ def _preview(options: argparse.Namespace) -> int:
     from gpuslice.project import project_root
     from offline import preview
 
-    if options.engine == "auto" and _settings(options.stack).cluster.mode != "sandbox":
-        code = _with_engine(options.stack, "preview")
-        if code is not None:
-            return code
+    real = options.engine == "auto" and _settings(options.stack).cluster.mode != "sandbox"
+    if real and _with_engine(options.stack, "preview"):
+        return FINE
     report = preview.preview(project_root(), options.stack)
     if options.json != "-":
         preview.show(report)
@@ -173,15 +172,22 @@ def _settings(stack: str) -> Settings:
     return read_settings(stack_file(stack))
 
 
-def _with_engine(stack: str, command: str) -> int | None:
-    """The exit code of the Pulumi CLI; None where it or AWS credentials are missing, which has then been said."""
+def _with_engine(stack: str, command: str, *flags: str) -> bool:
+    """Runs the Pulumi CLI; False where it or AWS credentials are missing, which has then been said."""
     from gpuslice.project import project_root
     from offline import engine
 
     installation = engine.usable(stack, command, _Progress())
-    if installation is None:
-        return None
-    return engine.run(installation, project_root(), _settings(stack), command)
+    if installation is not None:
+        engine.run(installation, project_root(), _settings(stack), command, *flags)
+    return installation is not None
+
+
+def _deploy(options: argparse.Namespace, command: str) -> int:
+    if _with_engine(options.stack, command, *(["--yes"] if options.yes else [])):
+        return FINE
+    name = {"up": "up", "destroy": "down"}[command]
+    return _say(f"`{name}` of stack {options.stack} needs the Pulumi CLI and AWS credentials (see above)", FAILED)
 
 
 def _up(options: argparse.Namespace) -> int:
@@ -191,9 +197,7 @@ def _up(options: argparse.Namespace) -> int:
         from sandbox import local
 
         return local.up(project_root(), options.stack, _Progress())
-    code = _with_engine(options.stack, "up")
-    missing = f"`up` of stack {options.stack} needs the Pulumi CLI and AWS credentials (see above)"
-    return _say(missing, FAILED) if code is None else code
+    return _deploy(options, "up")
 
 
 def _down(options: argparse.Namespace) -> int:
@@ -203,9 +207,7 @@ def _down(options: argparse.Namespace) -> int:
         from sandbox import local
 
         return local.down(project_root(), _Progress())
-    code = _with_engine(options.stack, "destroy")
-    missing = f"`down` of stack {options.stack} needs the Pulumi CLI and AWS credentials (see above)"
-    return _say(missing, FAILED) if code is None else code
+    return _deploy(options, "destroy")
 
 
 def _sandbox(options: argparse.Namespace) -> int:
@@ -257,8 +259,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _deployments(commands: Any) -> None:
-    _stack(_command(commands, "up", _up, "deploy a stack: into the sandbox, or with the Pulumi CLI"), "local")
-    _stack(_command(commands, "down", _down, "take a stack away again"), "local")
+    up = _command(commands, "up", _up, "deploy a stack: into the sandbox, or with the Pulumi CLI")
+    down = _command(commands, "down", _down, "take a stack away again")
+    for command in (up, down):
+        _stack(command, "local")
+        command.add_argument("--yes", action="store_true", help="do not ask: for use without a terminal")
     sandbox = _command(commands, "sandbox", _sandbox, "the local control plane alone")
     sandbox.add_argument("action", choices=("up", "status", "down"))
     sandbox.add_argument("--json", action="store_true", help="the status as JSON on standard output")

@@ -279,3 +279,11 @@ class Settings(Model):
     def pool(self, name: str) -> PoolSettings:
         """The pool of that name; KeyError when there is none."""
         return {p.name: p for p in self.pools}[name]
+
+    @property
+    def protected(self) -> bool:
+        """Whether what holds other people's work is protected against deletion.
+
+        Not on an existing cluster: its settings have no deletion protection, so none that could be lifted.
+        """
+        return self.cluster.deletion_protection and self.cluster.mode != "existing"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,11 @@ Progress = Callable[[str], None]
 PRIVATE_ENDPOINT = (
     "If the cluster's API could not be reached: its endpoint is private. Run this inside the VPC (a runner or a VPN),"
     " or set cluster.endpoint.public: true with the publicCidrs of your own network."
+)
+
+PASSPHRASE = (
+    "If it speaks of an incorrect passphrase: the stack file has the encryptionsalt of another state. Remove that line,"
+    " or give the passphrase of that state in PULUMI_CONFIG_PASSPHRASE."
 )
 
 
@@ -43,14 +47,14 @@ def _instead(command: str, stack: str) -> str:
     return f"`make preview STACK={stack}` works without either"
 
 
-def run(installation: PulumiInstallation, root: Path, settings: Settings, command: str) -> int:
-    """`pulumi preview|up|destroy` of a stack, with its output on this terminal; returns the CLI's exit code."""
+def run(installation: PulumiInstallation, root: Path, settings: Settings, command: str, *flags: str) -> None:
+    """`pulumi preview|up|destroy` of a stack, with its output on this terminal. Raises EngineFailed."""
     environment = {**os.environ, **backend_environment(os.environ, Path.home(), root)}
     select = [str(installation.command), "stack", "select", "--create", settings.stack, "--cwd", str(root)]
     if subprocess.run(select, env=environment).returncode:
-        raise EngineFailed(f"pulumi could not select the stack {settings.stack}")
-    arguments = [str(installation.command), command, "--stack", settings.stack, "--cwd", str(root)]
+        raise EngineFailed(f"pulumi could not select the stack {settings.stack}. {PASSPHRASE}")
+    arguments = [str(installation.command), command, "--stack", settings.stack, "--cwd", str(root), *flags]
     code = subprocess.run(arguments, env=environment).returncode
-    if code and not settings.cluster.endpoint.public:
-        print(PRIVATE_ENDPOINT, file=sys.stderr)
-    return code
+    if code:
+        hint = "" if settings.cluster.endpoint.public else f" {PRIVATE_ENDPOINT}"
+        raise EngineFailed(f"pulumi {command} ended with code {code}.{hint}")

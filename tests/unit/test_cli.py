@@ -283,18 +283,26 @@ class TestEngine:
 
     @pytest.fixture
     def ran(self, monkeypatch):
-        found: list[tuple[str, str]] = []
+        found: list[tuple[str, ...]] = []
         monkeypatch.setattr(engine, "usable", lambda *_: object())
-        monkeypatch.setattr(engine, "run", lambda _cli, _root, s, command: found.append((s.stack, command)) or 7)
+        monkeypatch.setattr(engine, "run", lambda _cli, _root, s, *words: found.append((s.stack, *words)))
         return found
 
     @pytest.mark.parametrize(("command", "run"), [("up", "up"), ("down", "destroy")])
-    def test_an_aws_stack_goes_to_the_cli_and_its_exit_code_comes_back(self, gpuslice, ran, command, run):
-        assert gpuslice(command, "--stack", "dev")[0] == 7
-        assert ran == [("dev", run)]
+    def test_an_aws_stack_goes_to_the_cli(self, gpuslice, ran, command, run):
+        assert gpuslice(command, "--stack", "dev")[0] == 0
+        assert gpuslice(command, "--stack", "dev", "--yes")[0] == 0
+        assert ran == [("dev", run), ("dev", run, "--yes")]
+
+    def test_a_failure_of_the_cli_is_the_environments(self, gpuslice, ran, monkeypatch):
+        def fail(*_):
+            raise engine.EngineFailed("pulumi up ended with code 7.")
+
+        monkeypatch.setattr(engine, "run", fail)
+        assert gpuslice("up", "--stack", "dev") == (2, "", "gpuslice: pulumi up ended with code 7.\n")
 
     def test_preview_with_the_cli_and_without_being_asked_for_it(self, gpuslice, ran, once):
-        assert gpuslice("preview", "--stack", "dev", "--engine", "auto")[0] == 7
+        assert gpuslice("preview", "--stack", "dev", "--engine", "auto")[0] == 0
         assert gpuslice("preview", "--stack", "dev")[0] == 0
         assert ran == [("dev", "preview")]
 

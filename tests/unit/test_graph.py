@@ -339,6 +339,13 @@ def test_deletion_protection_is_in_the_engine_too():
     assert not any(r.protect for r in dev.recording.resources)
 
 
+def test_a_tenants_namespace_is_protected_where_the_cluster_is():
+    """Deleting it deletes the tenant's workloads, which are nothing of this program's."""
+    tenants = {t.namespace for t in recorded("prod").settings.tenants}
+    found = recorded("prod").recording.by_type("kubernetes:core/v1:Namespace")
+    assert {r.name for r in found if r.protect} == tenants
+
+
 def test_the_pools_of_an_existing_cluster_are_not_protected(existing):
     """Its settings refuse `deletionProtection`, so nobody could lift it."""
     found = run(config_of({"cluster": existing, "pools": [SHARED]}))
