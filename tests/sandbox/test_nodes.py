@@ -13,7 +13,7 @@ import yaml
 from sandbox import account, world
 from sandbox.account import CapacityReservation, GpuStack, SecurityGroup, SeedRequest, Simulator, Subnet
 from sandbox.client import Cluster
-from sandbox.nodes import MIG_ERROR, MIG_STATE_LABEL, PLUGIN_ERROR
+from sandbox.nodes import MIG_STATE_LABEL, PLUGIN_ERROR
 from sandbox.processes import terminate, wait_for
 from sandbox.state import Progress, Sandbox
 
@@ -233,23 +233,7 @@ def pool(cluster: Cluster, simulator: Simulator) -> Iterator[Pool]:
     made.delete()
 
 
-def test_five_pods_share_the_gpu_of_one_node_and_the_node_goes_with_its_pool(pool):
-    pool.node_class()
-    pool.overlay("g4dn.xlarge", {"nvidia.com/gpu": "0", "nvidia.com/gpu.shared": "5"})
-    pool.node_pool("g4dn.xlarge", labels={"nvidia.com/device-plugin.config": "time-slicing-5"})
-    pool.pods(5, "nvidia.com/gpu.shared")
-    pool.await_running(5)
-    assert pool.gpus() == [{"nvidia.com/gpu.shared": "5"}]
-    wait_for(lambda: pool.initialized() == [True], SECONDS, "the node to be initialised")
-    (instance,) = pool.instances()
-    assert instance["type"] == "g4dn.xlarge"
-    pool.delete()
-    wait_for(lambda: not pool.claims() and not pool.nodes(), SECONDS, "claim and node to go")
-    assert [each["id"] for each in pool.instances("terminated")] == [instance["id"]]
-    assert not pool.instances()
-
-
-def test_without_the_overlay_karpenter_buys_one_node_for_each_pod(pool):
+def test_whole_gpus_are_bought_one_for_each_pod_where_they_are_cheapest(pool):
     pool.node_class()
     pool.node_pool("g4dn.xlarge", capacity_types=("spot", "on-demand"))
     pool.pods(3, "nvidia.com/gpu")
@@ -274,27 +258,6 @@ def test_mig_takes_the_reservation_first_and_shows_whole_gpus_until_it_is_applie
     assert {node["metadata"]["labels"][MIG_STATE_LABEL] for node in pool.nodes()} == {"success"}
     reservations = sorted(str(instance["reservation"]) for instance in pool.instances())
     assert reservations == ["None", "cr-0123456789abcdef0"]
-
-
-def test_a_pod_on_a_whole_gpu_blocks_mig(pool):
-    pool.simulator.hold_mig(True)
-    pool.node_class()
-    pool.overlay("p4d.24xlarge", {"nvidia.com/gpu": "0", "nvidia.com/mig-1g.5gb": "24"})
-    pool.node_pool("p4d.24xlarge", labels={"nvidia.com/mig.config": "a100"})
-    pool.pods(1, "nvidia.com/mig-1g.5gb")
-    wait_for(lambda: pool.gpus() == [{"nvidia.com/gpu": "8"}], SECONDS, "whole GPUs")
-    whole = f"{pool.name}-whole"
-    pool.pods(1, "nvidia.com/gpu", whole)
-    pool.await_running(1, whole)
-    pool.simulator.hold_mig(False)
-
-    def state() -> str | None:
-        return pool.nodes()[0]["metadata"]["labels"].get(MIG_STATE_LABEL)
-
-    wait_for(lambda: state() == "failed", SECONDS, "MIG to fail")
-    wait_for(lambda: _annotation(pool, MIG_ERROR), SECONDS, "the error to be shown")
-    assert pool.running() == 0
-    assert pool.initialized() == [False]
 
 
 def test_an_overlay_that_promises_what_the_plugin_never_gives_leaves_the_node_uninitialised(pool):

@@ -227,9 +227,9 @@ MIG = [
     case(f"{A100}.sharing.layout", {}, "is empty"),
     case(f"{A100}.sharing.layout", GONE, "is missing"),
     case(f"{A100}.sharing.layout", [7], "must be a map"),
-    case(f"{A100}.sharing.layout", {"1g.5gb": 8}, "at most 7 fit"),
+    case(f"{A100}.sharing.layout", {"1g.5gb": 8}, "at most 7 on one GPU"),
     case(f"{A100}.sharing.layout", {"1g.5gb": 7, "2g.10gb": 1}, "cannot be placed"),
-    case(f"{A100}.sharing.layout", {"4g.20gb": 2}, "at most 1 fit"),
+    case(f"{A100}.sharing.layout", {"4g.20gb": 2}, "at most 1 on one GPU"),
     case(f"{A100}.sharing.layout", {"3g.20gb": 2, "1g.5gb": 1}, "cannot be placed"),
     case(f"{A100}.sharing.layout", {"1g.10gb": 4, "1g.5gb": 1}, "cannot be placed"),
     case(
