@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from offline import Recording
+from offline.values import contains_unknown
 from sandbox import SandboxError, world
 from sandbox.client import Cluster, connect
 from sandbox.processes import wait_for
@@ -59,6 +60,7 @@ def deploy(sandbox: Sandbox, recording: Recording, region: str, progress: Progre
     world.simulator(sandbox).seed(request)
     world.start_karpenter(sandbox, request, progress)
     objects = tuple(recording.kubernetes_objects())
+    refuse_unknown(objects)
     cluster = connect(sandbox.kubeconfig)
     try:
         apply(sandbox, cluster, objects, progress)
@@ -67,6 +69,13 @@ def deploy(sandbox: Sandbox, recording: Recording, region: str, progress: Progre
     finally:
         cluster.close()
     return Deployed(objects, left_out(recording))
+
+
+def refuse_unknown(objects: Iterable[Manifest]) -> None:
+    """Raises SandboxError for an object with a value that nobody here makes up, rather than apply half of it."""
+    unknown = [str(Key.of(o)) for o in objects if contains_unknown(o)]
+    if unknown:
+        raise SandboxError(f"outputs of AWS that the sandbox does not model are part of {', '.join(unknown)}")
 
 
 # What the simulated AWS is seeded from.

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from offline import UNKNOWN
 from offline.recording import Recording, Resource
 from sandbox import SandboxError, deploy
 from sandbox.deploy import Key, apply, inventory, left_out, prune, remember, wait_available, waves
@@ -208,3 +209,10 @@ def test_what_is_left_out_is_counted_by_type():
 def test_remembering_twice_keeps_one(sandbox):
     remember(sandbox, [Key.of(POOL), Key.of(SPACE), Key.of(POOL)])
     assert inventory(Sandbox.load(sandbox.directory)) == [Key.of(POOL), Key.of(SPACE)]
+
+
+def test_an_object_with_an_unknown_value_is_refused():
+    known = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "b"}, "data": {"c": "d"}}
+    deploy.refuse_unknown([known])
+    with pytest.raises(SandboxError, match="are part of ConfigMap b/a"):
+        deploy.refuse_unknown([known, {**known, "data": {"c": UNKNOWN}}])
