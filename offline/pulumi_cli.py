@@ -95,7 +95,11 @@ def _install(command: Sequence[str], root: Path, timeout_s: float) -> str | None
     except OSError as error:
         return f"{root}: {error.strerror}"
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        # Unbuffered, so that its last words are the last line of the log.
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             status = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
