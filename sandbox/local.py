@@ -21,7 +21,7 @@ def up(root: Path, stack: str, progress: Progress) -> int:
     """Deploys a stack of mode `sandbox` and prints what runs; raises SandboxError or SettingsError."""
     if not build.built():
         preview.show(preview.preview(root, stack))
-        progress("the control plane is built from source once, about 13 minutes on two cores; meanwhile, see above")
+        progress("the control plane is built from source once, about 11 minutes on two cores; meanwhile, see above")
     binaries = build.ensure_binaries(progress)
     recording = preview.record_stack(root, stack, unknowns=False)
     sandbox = world.start(root / FOLDER, progress, binaries)
