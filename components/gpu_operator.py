@@ -56,41 +56,53 @@ class GpuOperator(pulumi.ComponentResource):
             k8s.core.v1.ConfigMap(m["metadata"]["name"], metadata=m["metadata"], data=m["data"], opts=inside)
             for m in args.config_maps
         ]
-        release = self._release(args, pulumi.ResourceOptions(parent=self, depends_on=[namespace, *maps]))
-        self.ready: list[pulumi.Resource] = [*maps, release]
+        # The chart's own Deployments are awaited. The operands' DaemonSets are the operator's and are not: on the first
+        # day no GPU node exists. Not atomic: a slow image would take a working operator away again.
+        operator = self._release(
+            "gpu-operator",
+            version=args.version,
+            repository=versions.NVIDIA_CHARTS,
+            namespace=NAMESPACE,
+            values=args.values,
+            timeout=900,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[namespace, *maps]),
+        )
+        self.ready: list[pulumi.Resource] = [*maps, operator]
         if args.efa_values is not None:
-            self.ready.append(self._efa_device_plugin(args.efa_values, child))
+            efa = self._release(
+                "aws-efa-k8s-device-plugin",
+                version=versions.EFA_DEVICE_PLUGIN,
+                repository=versions.EKS_CHARTS,
+                namespace="kube-system",
+                values=args.efa_values,
+                timeout=600,
+                opts=child,
+            )
+            self.ready.append(efa)
         self.namespace = pulumi.Output.from_input(NAMESPACE)
         self.register_outputs({"namespace": self.namespace})
 
-    def _release(self, args: GpuOperatorArgs, opts: pulumi.ResourceOptions) -> k8s.helm.v3.Release:
-        # The chart's own Deployments are awaited. The operands' DaemonSets are the operator's and are not: on the first
-        # day no GPU node exists. Not atomic: a slow image would take a working operator away again.
+    def _release(
+        self,
+        chart: str,
+        *,
+        version: str,
+        repository: str,
+        namespace: str,
+        values: dict[str, Any],
+        timeout: int,
+        opts: pulumi.ResourceOptions,
+    ) -> k8s.helm.v3.Release:
         return k8s.helm.v3.Release(
-            "gpu-operator",
-            name="gpu-operator",
-            chart="gpu-operator",
-            version=args.version,
-            repository_opts=k8s.helm.v3.RepositoryOptsArgs(repo=versions.NVIDIA_CHARTS),
-            namespace=NAMESPACE,
-            values=args.values,
+            chart,
+            name=chart,
+            chart=chart,
+            version=version,
+            repository_opts=k8s.helm.v3.RepositoryOptsArgs(repo=repository),
+            namespace=namespace,
+            values=values,
             cleanup_on_fail=True,
             max_history=5,
-            timeout=900,
-            opts=opts,
-        )
-
-    def _efa_device_plugin(self, chart: dict[str, Any], opts: pulumi.ResourceOptions) -> k8s.helm.v3.Release:
-        return k8s.helm.v3.Release(
-            "aws-efa-k8s-device-plugin",
-            name="aws-efa-k8s-device-plugin",
-            chart="aws-efa-k8s-device-plugin",
-            version=versions.EFA_DEVICE_PLUGIN,
-            repository_opts=k8s.helm.v3.RepositoryOptsArgs(repo=versions.EKS_CHARTS),
-            namespace="kube-system",
-            values=chart,
-            cleanup_on_fail=True,
-            max_history=5,
-            timeout=600,
+            timeout=timeout,
             opts=opts,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpuslice.pools import EXCLUSIVE_CONFIG, GPU, Pool
+from gpuslice.pools import EXCLUSIVE_CONFIG, GPU, MANAGED_BY, Pool
 from gpuslice.settings import Mig, Settings
 from gpuslice.sharing import mig
 from gpuslice.sharing.plugin import catalogue, mig_strategy
@@ -41,7 +41,7 @@ def _config_map(name: str, data: Mapping[str, str]) -> Manifest:
     metadata = {
         "name": name,
         "namespace": NAMESPACE,
-        "labels": {"app.kubernetes.io/managed-by": "gpu-slicing"},
+        "labels": dict(MANAGED_BY),
     }
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(data)}
 

@@ -18,6 +18,8 @@ from gpuslice.sharing import mig
 GPU = "nvidia.com/gpu"
 GPU_SHARED = "nvidia.com/gpu.shared"
 POOL_LABEL = "gpu-slicing.io/pool"
+MANAGED_BY = {"app.kubernetes.io/managed-by": "gpu-slicing"}
+"""On every Kubernetes object of this program."""
 PLUGIN_LABEL = "nvidia.com/device-plugin.config"
 MIG_LABEL = "nvidia.com/mig.config"
 EXCLUSIVE_CONFIG = "exclusive"

@@ -140,10 +140,6 @@ def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
-def _own(tags: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in tags.items() if not key.startswith("aws:")}
-
-
 class _Seeding:
     """One run of `seed`; every step finds what it made before by its natural key."""
 

@@ -6,11 +6,10 @@ from typing import Any
 
 from gpuslice.bottlerocket import user_data
 from gpuslice.catalog import InstanceType
-from gpuslice.pools import Overlay, Pool
+from gpuslice.pools import MANAGED_BY, Overlay, Pool
 from gpuslice.settings import Disruption, ExistingVpc, Settings
 
 Manifest = dict[str, Any]
-MANAGED_BY = {"app.kubernetes.io/managed-by": "gpu-slicing"}
 DISCOVERY_TAG = "karpenter.sh/discovery"
 # EKS puts this tag on the one security group that it makes for the cluster, and on no other.
 CLUSTER_TAG = "aws:eks:cluster-name"

@@ -7,11 +7,10 @@ from typing import Any
 
 from gpuslice.catalog import versions
 from gpuslice.gpu_operator import NAMESPACE as OPERATOR_NAMESPACE
-from gpuslice.pools import GPU, Pool
+from gpuslice.pools import GPU, MANAGED_BY, Pool
 from gpuslice.settings import Settings, Tenant
 
 Manifest = dict[str, Any]
-MANAGED_BY = {"app.kubernetes.io/managed-by": "gpu-slicing"}
 
 
 def namespace(name: str, pod_security: str, kubernetes_version: str = versions.KUBERNETES) -> Manifest:

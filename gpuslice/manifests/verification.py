@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gpuslice.catalog import versions
-from gpuslice.manifests.tenancy import MANAGED_BY, namespace
-from gpuslice.pools import Pool, SliceResource
+from gpuslice.manifests.tenancy import namespace
+from gpuslice.pools import MANAGED_BY, Pool, SliceResource
 from gpuslice.settings import Settings, Verification
 
 Manifest = dict[str, Any]
