@@ -1,0 +1,128 @@
+"""Which GPU instance types a Karpenter NodePool may buy, judged from its requirements and the catalogue."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+
+from gpuslice.catalog import InstanceType, instance_types
+from policies.model import Item
+from policies.view import View
+
+NODE_POOL = "karpenter.sh/NodePool"
+NODE_CLASS = "karpenter.k8s.aws/EC2NodeClass"
+OVERLAY = "karpenter.sh/NodeOverlay"
+INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+POOL_KEY = "karpenter.sh/nodepool"
+_AWS = "karpenter.k8s.aws/instance-"
+_NAMING_KEYS = (INSTANCE_TYPE, f"{_AWS}family", f"{_AWS}category")
+# Families of other makers whose names begin like NVIDIA's: AMD's g4ad.
+_NOT_NVIDIA = ("g4ad",)
+# Karpenter's own pattern (pkg/providers/instancetype/types.go): letters before the generation's number.
+_FAMILY = re.compile(r"([a-z]+)(\d+)[^.]*")
+
+
+def requirements(pool: Item) -> list[View]:
+    return pool.data.at("spec", "template", "spec", "requirements").items()
+
+
+def taints(pool: Item, field: str = "taints") -> list[View]:
+    return pool.data.at("spec", "template", "spec", field).items()
+
+
+def node_labels(pool: Item) -> View:
+    return pool.data.at("spec", "template", "metadata", "labels")
+
+
+def buyable(pool: Item) -> list[InstanceType]:
+    """The GPU types of the catalogue that satisfy every requirement of the pool."""
+    wanted = requirements(pool)
+    return [t for t in instance_types().values() if all(admits(r, _labels(t.name)) for r in wanted)]
+
+
+def may_buy_gpus(pool: Item) -> bool:
+    """Whether a GPU type, of the catalogue or newer than it, satisfies the requirements."""
+    return bool(buyable(pool)) or bool(unknown_gpu_names(pool))
+
+
+def names_gpus(pool: Item) -> bool:
+    """Whether the requirements ask for GPUs by name: type, family, category or a GPU label."""
+    return any(_names_gpus(requirement) for requirement in requirements(pool))
+
+
+def unknown_gpu_names(pool: Item) -> list[str]:
+    """Types and families that look like NVIDIA's by their names and that the catalogue does not have."""
+    known = set(instance_types()) | {_labels(name)[f"{_AWS}family"] for name in instance_types()}
+    named = [v for r in requirements(pool) if r["operator"].text() == "In" for v in _named(r)]
+    return [value for value in named if value not in known and _looks_like_gpu(value)]
+
+
+def _named(requirement: View) -> list[str]:
+    return requirement["values"].texts() if requirement["key"].text() in _NAMING_KEYS[:2] else []
+
+
+def _names_gpus(requirement: View) -> bool:
+    key, operator = requirement["key"].text(), requirement["operator"].text()
+    if key.startswith(f"{_AWS}gpu-"):
+        return operator in ("In", "Exists", "Gt", "Gte")
+    if key not in _NAMING_KEYS or operator != "In":
+        return False
+    return any(_looks_like_gpu(value) for value in requirement["values"].texts())
+
+
+def _looks_like_gpu(name: str) -> bool:
+    """`p4d.24xlarge`, `g5`, `gr6`, or a bare category."""
+    match = _FAMILY.match(name)
+    category = match[1] if match else name
+    return category in ("g", "gr", "p") and name.partition(".")[0] not in _NOT_NVIDIA
+
+
+def admits(requirement: View, labels: Mapping[str, str]) -> bool:
+    """Whether an instance type with these labels satisfies a requirement.
+
+    A label that is not among them may have any value: what is not known to exclude a type does not exclude it.
+    """
+    key, operator = requirement["key"].text(), requirement["operator"].text()
+    if key not in labels:
+        return operator != "DoesNotExist" or not key.startswith(_AWS)
+    value, values = labels[key], requirement["values"].texts()
+    if operator in ("In", "NotIn"):
+        return (value in values) == (operator == "In")
+    if operator in ("Exists", "DoesNotExist"):
+        return operator == "Exists"
+    return _compares(operator, value, values)
+
+
+def _compares(operator: str, value: str, values: list[str]) -> bool:
+    """Gt, Lt, Gte and Lte on whole numbers; an operator or a bound that is none excludes nothing."""
+    if len(values) != 1 or not values[0].isdigit() or not value.isdigit():
+        return True
+    number, bound = int(value), int(values[0])
+    return {"Gt": number > bound, "Gte": number >= bound, "Lt": number < bound, "Lte": number <= bound}.get(
+        operator, True
+    )
+
+
+@cache
+def _labels(name: str) -> Mapping[str, str]:
+    """The well-known labels of a GPU type of the catalogue, as Karpenter's AWS provider sets them."""
+    instance_type = instance_types()[name]
+    family, _, size = name.partition(".")
+    match = _FAMILY.match(family)
+    category, generation = (match[1], match[2]) if match else ("", "")
+    return {
+        INSTANCE_TYPE: name,
+        "kubernetes.io/arch": instance_type.architecture,
+        "kubernetes.io/os": "linux",
+        f"{_AWS}category": category,
+        f"{_AWS}family": family,
+        f"{_AWS}generation": generation,
+        f"{_AWS}size": size,
+        f"{_AWS}cpu": str(instance_type.vcpus),
+        f"{_AWS}memory": str(instance_type.memory_mib),
+        f"{_AWS}gpu-name": instance_type.gpu.karpenter_name,
+        f"{_AWS}gpu-manufacturer": "nvidia",
+        f"{_AWS}gpu-count": str(instance_type.gpu_count),
+        f"{_AWS}gpu-memory": str(instance_type.gpu_memory_mib),
+    }

@@ -1,0 +1,9 @@
+"""Every rule of the pack, by domain. A rule that is not listed here does not run; a test compares."""
+
+from __future__ import annotations
+
+from policies.model import Rule
+from policies.rules import shape, taints
+
+DOMAINS = (shape, taints)
+RULES: tuple[Rule, ...] = tuple(rule for domain in DOMAINS for rule in domain.RULES)

@@ -1,0 +1,91 @@
+"""Pods, and what makes pods: where their specification is, what they ask for, what they tolerate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+from policies.model import Item
+from policies.view import View
+
+GPU = "nvidia.com/gpu"
+GPU_SHARED = "nvidia.com/gpu.shared"
+PREFIX = "nvidia.com/"
+_TEMPLATE = ("spec", "template", "spec")
+_POD_SPECS = {
+    "/Pod": ("spec",),
+    "/PodTemplate": ("template", "spec"),
+    "/ReplicationController": _TEMPLATE,
+    "apps/Deployment": _TEMPLATE,
+    "apps/ReplicaSet": _TEMPLATE,
+    "apps/StatefulSet": _TEMPLATE,
+    "apps/DaemonSet": _TEMPLATE,
+    "batch/Job": _TEMPLATE,
+    "batch/CronJob": ("spec", "jobTemplate", "spec", "template", "spec"),
+}
+WORKLOADS = tuple(_POD_SPECS)
+
+
+@dataclass(frozen=True)
+class Taint:
+    """A taint of a node; `value` is "" where it has none."""
+
+    key: str
+    value: str
+    effect: str
+
+    @classmethod
+    def of(cls, view: View) -> Taint:
+        return cls(view["key"].text(), view["value"].text(), view["effect"].text())
+
+    def __str__(self) -> str:
+        return f"{self.key}{'=' if self.value else ''}{self.value}:{self.effect}"
+
+
+GPU_TAINT = Taint(GPU, "true", "NoSchedule")
+
+
+def pod_spec(item: Item) -> View:
+    """The specification of the item's pods."""
+    return item.data.at(*_POD_SPECS[item.kind])
+
+
+def containers(spec: View, *fields: str) -> Iterator[View]:
+    """Containers of every kind, or those in the named fields."""
+    for name in fields or ("initContainers", "containers", "ephemeralContainers"):
+        yield from spec[name].items()
+
+
+def gpu_requests(container: View) -> dict[str, Decimal]:
+    """NVIDIA resources that a container asks for, zeros left out. A limit alone is a request too."""
+    found: dict[str, Decimal] = {}
+    for part in ("requests", "limits"):
+        for name, amount in container.at("resources", part).fields().items():
+            number = amount.number() if name.startswith(PREFIX) else None
+            if number:
+                found[name] = max(number, found.get(name, Decimal(0)))
+    return found
+
+
+def asks_for_gpu(spec: View) -> bool:
+    return any(gpu_requests(container) for container in containers(spec))
+
+
+def tolerates(toleration: View, taint: Taint) -> bool:
+    """Whether one toleration matches a taint, as the scheduler sees it.
+
+    Source: k8s.io/api/core/v1 Toleration.ToleratesTaint: no effect is every effect, no key with Exists is every key.
+    """
+    effect, key = toleration["effect"].text(), toleration["key"].text()
+    if effect not in ("", taint.effect) or key not in ("", taint.key):
+        return False
+    operator = toleration["operator"].text() or "Equal"
+    if operator == "Exists":
+        return True
+    return bool(key) and operator == "Equal" and toleration["value"].text() == taint.value
+
+
+def tolerated(spec: View, taint: Taint) -> bool:
+    """Whether pods of this specification may run on nodes with the taint."""
+    return any(tolerates(toleration, taint) for toleration in spec["tolerations"].items())
