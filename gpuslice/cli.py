@@ -51,9 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _known(error: Exception) -> int | None:
     """The exit code of an error whose text is meant for the user; None for a defect of this program."""
     names = {c.__name__ for c in type(error).__mro__}
-    if "ProgramFailed" in names:
+    if names & {"ProgramFailed", "PolicyRefused", "PolicyConfigRefused", "LoadError", "ConfigError"}:
         return REFUSED
-    return FAILED if names & {"SandboxError", "EngineFailed"} else None
+    return FAILED if names & {"SandboxError", "EngineFailed", "PolicyPackFailed"} else None
 
 
 def _say(text: str, code: int) -> int:
@@ -118,7 +118,20 @@ def _preview(options: argparse.Namespace) -> int:
             print(text)
         else:
             Path(options.json).write_text(text + "\n", encoding="utf-8")
-    return FINE
+    return REFUSED if report.policies is None or report.policies.refused else FINE
+
+
+def _check(options: argparse.Namespace) -> int:
+    from policies.check import check
+
+    report, skipped = check(options.paths, options.config)
+    for document in skipped:
+        print(f"gpuslice: skipped {document}", file=sys.stderr)
+    if options.json:
+        _print_json(report.as_json())
+    else:
+        print("\n".join(report.lines()))
+    return REFUSED if report.refused else FINE
 
 
 def _render(options: argparse.Namespace) -> int:
@@ -173,7 +186,10 @@ def _settings(stack: str) -> Settings:
 
 
 def _with_engine(stack: str, command: str, *flags: str) -> bool:
-    """Runs the Pulumi CLI; False where it or AWS credentials are missing, which has then been said."""
+    """Runs the Pulumi CLI; False where it or AWS credentials are missing, which has then been said.
+
+    Raises PolicyRefused where the pack refuses what the command would do.
+    """
     from gpuslice.project import project_root
     from offline import engine
 
@@ -252,6 +268,12 @@ def _parser() -> argparse.ArgumentParser:
     mig.add_argument("profiles", nargs="*", metavar="PROFILE", help="such as 3g.20gb, or 1g.5gb=3 for three")
     mig.add_argument("--layouts", action="store_true", help="list the layouts that fill the GPU")
     mig.add_argument("--json", action="store_true", help="the answer as JSON on standard output")
+    check = _command(commands, "check", _check, "the policy pack on manifests, exported states and previews")
+    check.add_argument(
+        "paths", nargs="+", type=Path, metavar="PATH", help="a file, or a folder with YAML and JSON files"
+    )
+    check.add_argument("--config", type=Path, metavar="FILE", help="levels and options of the policies, as JSON")
+    check.add_argument("--json", action="store_true", help="violations as JSON on standard output")
     schema = _command(commands, "schema", _schema, "the JSON Schema of stack files, for editors")
     schema.add_argument("-o", "--output", type=Path, metavar="FILE", help="instead of standard output")
     _deployments(commands)

@@ -37,6 +37,12 @@ def stack_file(stack: str, root: Path | None = None) -> Path:
     return path
 
 
+def policy_config(stack: str, root: Path) -> Path | None:
+    """The stack's configuration of the policy pack, `policies.<stack>.json`; None where it has none."""
+    path = root / f"policies.{stack}.json"
+    return path if path.is_file() else None
+
+
 def stack_name(path: Path) -> str:
     """`dev` for `Pulumi.dev.yaml`; the file's stem for any other name."""
     parts = path.name.split(".")

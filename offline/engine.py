@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from gpuslice.project import cache_directory
+from gpuslice.project import cache_directory, policy_config
 from gpuslice.settings import Settings
+from offline.policy_pack import PolicyRefused
 from offline.pulumi_cli import PulumiInstallation, aws_credentials_present, backend_environment, find_pulumi
+from policies.check import judge_changes
 
 Progress = Callable[[str], None]
 PRIVATE_ENDPOINT = (
     "If the cluster's API could not be reached: its endpoint is private. Run this inside the VPC (a runner or a VPN),"
     " or set cluster.endpoint.public: true with the publicCidrs of your own network."
 )
-
+POLICY_VIOLATION = 5
+"""The CLI's exit code where a mandatory policy is violated (pulumi/pulumi sdk/go/common/util/cmdutil/exit.go)."""
 PASSPHRASE = (
     "If it speaks of an incorrect passphrase: the stack file has the encryptionsalt of another state. Remove that line,"
     " or give the passphrase of that state in PULUMI_CONFIG_PASSPHRASE."
@@ -48,13 +54,71 @@ def _instead(command: str, stack: str) -> str:
 
 
 def run(installation: PulumiInstallation, root: Path, settings: Settings, command: str, *flags: str) -> None:
-    """`pulumi preview|up|destroy` of a stack, with its output on this terminal. Raises EngineFailed."""
-    environment = {**os.environ, **backend_environment(os.environ, Path.home(), root)}
-    select = [str(installation.command), "stack", "select", "--create", settings.stack, "--cwd", str(root)]
-    if subprocess.run(select, env=environment).returncode:
-        raise EngineFailed(f"pulumi could not select the stack {settings.stack}. {PASSPHRASE}")
-    arguments = [str(installation.command), command, "--stack", settings.stack, "--cwd", str(root), *flags]
-    code = subprocess.run(arguments, env=environment).returncode
-    if code:
-        hint = "" if settings.cluster.endpoint.public else f" {PRIVATE_ENDPOINT}"
-        raise EngineFailed(f"pulumi {command} ended with code {code}.{hint}")
+    """`pulumi preview|up|destroy` of a stack, with its output on this terminal, judged by the policy pack.
+
+    Raises EngineFailed, and PolicyRefused where the pack refuses the resources or what would be done to them.
+    """
+    engine = _Engine(installation, root, settings)
+    engine.select()
+    if command == "destroy":
+        engine.shown(command, *flags)
+        return
+    if command == "up":
+        engine.refuse_changes()
+    engine.shown(command, *flags, *policy_flags(root, settings.stack))
+    if command == "preview":
+        engine.refuse_changes()
+
+
+def policy_flags(root: Path, stack: str) -> list[str]:
+    """The flags with which the CLI runs the pack, with the stack's configuration of it where there is one."""
+    config = policy_config(stack, root)
+    return ["--policy-pack", str(root / "policies"), *(["--policy-pack-config", str(config)] if config else [])]
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """The CLI on one stack."""
+
+    installation: PulumiInstallation
+    root: Path
+    settings: Settings
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [str(self.installation.command), *arguments, "--cwd", str(self.root)]
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **backend_environment(os.environ, Path.home(), self.root)}
+
+    def select(self) -> None:
+        stack = self.settings.stack
+        if subprocess.run(self._command("stack", "select", "--create", stack), env=self._environment).returncode:
+            raise EngineFailed(f"pulumi could not select the stack {stack}. {PASSPHRASE}")
+
+    def shown(self, command: str, *flags: str) -> None:
+        """The command with its output on this terminal."""
+        arguments = self._command(command, "--stack", self.settings.stack, *flags)
+        code = subprocess.run(arguments, env=self._environment).returncode
+        if code == POLICY_VIOLATION:
+            raise PolicyRefused(f"pulumi {command}: a mandatory policy is violated (see above); nothing was deployed")
+        if code:
+            hint = "" if self.settings.cluster.endpoint.public else f" {PRIVATE_ENDPOINT}"
+            raise EngineFailed(f"pulumi {command} ended with code {code}.{hint}")
+
+    def refuse_changes(self) -> None:
+        """Judges what an update would do to what exists, which the engine does not tell a policy pack."""
+        arguments = self._command("preview", "--json", "--stack", self.settings.stack)
+        done = subprocess.run(arguments, env=self._environment, stdout=subprocess.PIPE, text=True)
+        try:
+            steps = json.loads(done.stdout)
+        except ValueError:
+            steps = {}
+        if done.returncode or "steps" not in steps:
+            told = [str(d.get("message", "")).strip() for d in steps.get("diagnostics") or []]
+            raise EngineFailed("\n".join([f"pulumi preview ended with code {done.returncode}", *told]))
+        report = judge_changes(steps, policy_config(self.settings.stack, self.root))
+        if report.violations:
+            print("\n".join(report.lines()), file=sys.stderr)
+        if report.refused:
+            raise PolicyRefused("the update was refused for what it would do to what exists (see above)")

@@ -6,13 +6,13 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpuslice.costs import basis, costs_json, most_per_month, pool_costs
 from gpuslice.pools import Pool, warnings
-from gpuslice.project import OFFLINE_VARIABLE, PROJECT, read_settings, stack_file
+from gpuslice.project import OFFLINE_VARIABLE, PROJECT, policy_config, read_settings, stack_file
 from gpuslice.settings import Settings
 from gpuslice.stackfile import load_stack_file
 from offline import Recording, record
@@ -20,14 +20,17 @@ from offline import Recording, record
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from policies.report import Report
+
 
 @dataclass(frozen=True)
 class StackRecording:
-    """A stack's settings and what its program registers."""
+    """A stack's settings, what its program registers, and what the policy pack says of that."""
 
     stack: str
     settings: Settings
     recording: Recording
+    policies: Report | None = None
 
 
 def record_stack(root: Path, stack: str, *, unknowns: bool) -> StackRecording:
@@ -59,8 +62,16 @@ def engine_config(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def preview(root: Path, stack: str) -> StackRecording:
-    """As the first preview of an empty account."""
-    return record_stack(root, stack, unknowns=True)
+    """As the first preview of an empty account, judged by the policy pack."""
+    return judged(root, record_stack(root, stack, unknowns=True))
+
+
+def judged(root: Path, report: StackRecording) -> StackRecording:
+    """The recording with the pack's verdict. Raises what `offline.policy_pack.judge` raises."""
+    from offline.policy_pack import judge
+
+    verdict = judge(report.recording, root / "policies", policy_config(report.stack, root))
+    return replace(report, policies=verdict)
 
 
 def pools(report: StackRecording) -> list[Pool]:
@@ -76,6 +87,7 @@ def as_json(report: StackRecording) -> dict[str, Any]:
         "stack": report.stack,
         "costs": costs_json(pools(report), report.settings.region),
         "warnings": warnings(pools(report)),
+        **(report.policies.as_json() if report.policies else {}),
     }
 
 
@@ -100,6 +112,8 @@ def show(report: StackRecording) -> None:
     console.print(basis(settings.region) + " The cluster itself, its system nodes and its network are not counted.")
     for warning in warnings(found):
         console.print(f"Warning: {warning}.")
+    if report.policies:
+        console.print("", *report.policies.lines(), sep="\n", markup=False)
 
 
 def _slices_table(found: list[Pool]) -> Table:

@@ -6,6 +6,7 @@ that wrote them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,12 +28,15 @@ CONFIG_MAP = "/ConfigMap"
 OPERATOR_CHART = "gpu-operator"
 KARPENTER_CHART = "karpenter"
 KARPENTER_CRD_CHART = "karpenter-crd"
+CLUSTERS = ("eks:index:Cluster", "aws:eks/cluster:Cluster")
+# The last part of a chart's address: a name, then perhaps a version as a tag or in a file's name, and a digest.
+_CHART = re.compile(r"(?P<name>.+?)(?:[:-](?P<version>v?\d+\.\d+\.\d+[^:@]*?))?(?:@sha256:\w+)?(?:\.tgz)?")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
 class GpuPool:
-    """A NodePool that may buy GPUs. `plugin` and `mig` are the names of configurations that its label gives, or ""."""
+    """A NodePool that is meant for GPUs. `plugin` and `mig` are the names of configurations that its label gives, or ""."""
 
     item: Item
     types: tuple[InstanceType, ...]
@@ -59,8 +63,18 @@ class Sharing:
 
 
 def chart_name(release: Item) -> str:
-    """`gpu-operator` of `nvidia/gpu-operator` and of `oci://registry/path/gpu-operator`."""
-    return release.data["chart"].text().rstrip("/").rpartition("/")[2].removesuffix(".tgz")
+    """`gpu-operator` of `nvidia/gpu-operator`, `oci://registry/path/gpu-operator:v1.0.0` and `gpu-operator-v1.0.0.tgz`."""
+    return _chart(release)[0]
+
+
+def chart_version(release: Item) -> str:
+    """The version that a release asks for, beside the chart's name or in it; "" where it takes the newest."""
+    return release.data["version"].text() or _chart(release)[1]
+
+
+def _chart(release: Item) -> tuple[str, str]:
+    match = _CHART.fullmatch(release.data["chart"].text().rstrip("/").rpartition("/")[2])
+    return (match["name"], match["version"] or "") if match else ("", "")
 
 
 def releases(stack: Stack, chart: str) -> list[Item]:
@@ -77,7 +91,7 @@ def _once(stack: Stack, name: str, derive: Callable[[], T]) -> T:
 
 
 def pools(stack: Stack) -> list[GpuPool]:
-    """The NodePools that may buy GPUs, by their own requirements."""
+    """The NodePools that are meant for GPUs."""
     return _once(stack, "pools", lambda: [p for p in readable(stack.of(karpenter.NODE_POOL), gpu_pool) if p])
 
 
@@ -90,9 +104,14 @@ def readable(items: Iterable[Item], read: Callable[[Item], T]) -> list[T]:
     return found
 
 
+def is_gpu_pool(item: Item) -> bool:
+    """Whether a NodePool is meant for GPUs: it can buy them, and asks for them or carries their taint."""
+    return karpenter.may_buy_gpus(item) and (karpenter.names_gpus(item) or karpenter.tainted(item))
+
+
 def gpu_pool(item: Item) -> GpuPool | None:
-    """A NodePool as a pool of GPUs, None where it cannot buy any."""
-    if not karpenter.may_buy_gpus(item):
+    """A NodePool as a pool of GPUs, None where it cannot buy any, or could only because it does not exclude them."""
+    if not is_gpu_pool(item):
         return None
     labels = karpenter.node_labels(item)
     reference = item.data.at("spec", "template", "spec", "nodeClassRef", "name")
@@ -109,6 +128,12 @@ def node_class(stack: Stack, pool: GpuPool) -> Item | None:
     """The EC2NodeClass that the pool names, None where it is not in the program."""
     found = [item for item in stack.of(karpenter.NODE_CLASS) if item.name == pool.node_class]
     return found[0] if found else None
+
+
+def gpu_node_classes(stack: Stack) -> list[Item]:
+    """The EC2NodeClasses that pools of GPUs name."""
+    names = {pool.node_class for pool in pools(stack)}
+    return [item for item in stack.of(karpenter.NODE_CLASS) if item.name in names]
 
 
 def is_bottlerocket(item: Item) -> bool:

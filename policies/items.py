@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
+from policies import gitops
 from policies.model import Item, Resource, Stack
-from policies.view import View
+from policies.view import OddShape, Unjudged, View
 
 HELM = "helm"
 PATCH = "patch"
@@ -79,8 +80,12 @@ def _objects(document: Any, resource: Resource, api_version: str = "", kind: str
         for entry in document["items"]:
             yield from _objects(entry, resource, own_version, own_kind.removesuffix("List"))
     else:
-        group = own_version.rpartition("/")[0]
-        yield _item(f"{group}/{own_kind}", _name(document) or resource.name, document, resource)
+        kind, name = f"{own_version.rpartition('/')[0]}/{own_kind}", _name(document) or resource.name
+        yield _item(kind, name, document, resource)
+        try:
+            yield from (_item(HELM, name, chart, resource) for chart in gitops.charts(kind, View(document)))
+        except (OddShape, Unjudged, yaml.YAMLError) as error:
+            yield _item(ODD, name, {"chart": str(error)[:200]}, resource)
 
 
 def _name(document: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from policies.config import Configured, configure
 from policies.items import items_of, stack_of
-from policies.model import Finding, Item, Level, Note, Resource, Rule, Stack, notes
+from policies.model import Change, Finding, Item, Level, Note, Resource, Rule, Stack, notes
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,10 @@ class Judge:
     """The rules of a pack with their configuration. Raises ConfigError where that is wrong."""
 
     def __init__(self, rules: Iterable[Rule], config: Mapping[str, Any] | None = None) -> None:
-        self.configured = configure(rules, config or {})
+        self.configured = configure(rules, {} if config is None else config)
         active = [c for c in self.configured.values() if c.level != "disabled"]
         self._stack = [c for c in active if c.rule.scope == "stack"]
+        self._changes = [c for c in active if c.rule.scope == "change"]
         self._by_kind: dict[str, list[Configured]] = {}
         for entry in active:
             for kind in entry.rule.kinds:
@@ -53,10 +54,15 @@ class Judge:
     def stack(self, resources: Iterable[Resource]) -> list[Verdict]:
         """What the stack rules say of all resources together."""
         stack = stack_of(resources)
-        return [verdict for entry in self._stack for verdict in _stack_verdicts(entry, stack)]
+        return [verdict for entry in self._stack for verdict in _verdicts(entry, stack)]
+
+    def changes(self, changes: Iterable[Change]) -> list[Verdict]:
+        """What the rules on an update say of the steps of its preview."""
+        listed = list(changes)
+        return [verdict for entry in self._changes for verdict in _verdicts(entry, listed)]
 
     def all(self, resources: Iterable[Resource]) -> list[Verdict]:
-        """What every rule says of a program."""
+        """What every rule on resources and stacks says of a program."""
         listed = list(resources)
         return [v for r in listed for v in self.resource(r)] + self.stack(listed)
 
@@ -66,12 +72,12 @@ class Judge:
                 yield _verdict(entry, note, item)
 
 
-def _stack_verdicts(entry: Configured, stack: Stack) -> Iterator[Verdict]:
+def _verdicts(entry: Configured, given: Stack | list[Change]) -> Iterator[Verdict]:
     found: list[Finding] = []
 
     def collect() -> Iterator[str]:
         # What a rule says before it fails counts too.
-        for finding in entry.rule.check(stack, entry.options):
+        for finding in entry.rule.check(given, entry.options):
             found.append(finding)
         yield from ()
 

@@ -9,6 +9,7 @@ from functools import cache
 from gpuslice.catalog import InstanceType, instance_types
 from policies.model import Item
 from policies.view import View
+from policies.workloads import GPU_TAINT, Taint
 
 NODE_POOL = "karpenter.sh/NodePool"
 NODE_CLASS = "karpenter.k8s.aws/EC2NodeClass"
@@ -17,6 +18,13 @@ INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 POOL_KEY = "karpenter.sh/nodepool"
 _AWS = "karpenter.k8s.aws/instance-"
 _NAMING_KEYS = (INSTANCE_TYPE, f"{_AWS}family", f"{_AWS}category")
+# Names that mean the same labels: Karpenter's own for the old ones (pkg/apis/v1/labels.go NormalizedLabels), and the
+# prefix of EKS Auto Mode (docs.aws.amazon.com/eks/latest/userguide/create-node-pool.html).
+_OLD_KEYS = {f"beta.kubernetes.io/{name}": f"kubernetes.io/{name}" for name in ("arch", "os")} | {
+    "beta.kubernetes.io/instance-type": INSTANCE_TYPE
+}
+_AUTO_MODE = "eks.amazonaws.com/instance-"
+_CATEGORIES = ("g", "gr", "p")
 # Families of other makers whose names begin like NVIDIA's: AMD's g4ad.
 _NOT_NVIDIA = ("g4ad",)
 # Karpenter's own pattern (pkg/providers/instancetype/types.go): letters before the generation's number.
@@ -31,41 +39,76 @@ def taints(pool: Item, field: str = "taints") -> list[View]:
     return pool.data.at("spec", "template", "spec", field).items()
 
 
+def tainted(pool: Item) -> bool:
+    """Whether the nodes keep the GPU taint, exactly; a startup taint goes away."""
+    return GPU_TAINT in [Taint.of(taint) for taint in taints(pool)]
+
+
 def node_labels(pool: Item) -> View:
     return pool.data.at("spec", "template", "metadata", "labels")
 
 
+def constraints(pool: Item) -> list[View]:
+    """What limits the types that the pool may buy: its requirements, and the labels that it gives its nodes.
+
+    Source: Karpenter's NewNodeClaimTemplate, which adds the labels to the requirements.
+    """
+    labels = node_labels(pool).fields().items()
+    return requirements(pool) + [
+        View({"key": key, "operator": "In", "values": [label.value]}, label.path) for key, label in labels
+    ]
+
+
+def label_key(requirement: View) -> str:
+    """The label that a requirement means, by the name that Karpenter itself uses."""
+    key = requirement["key"].text()
+    if key.startswith(_AUTO_MODE):
+        return _AWS + key.removeprefix(_AUTO_MODE)
+    return _OLD_KEYS.get(key, key)
+
+
 def buyable(pool: Item) -> list[InstanceType]:
     """The GPU types of the catalogue that satisfy every requirement of the pool."""
-    wanted = requirements(pool)
+    wanted = constraints(pool)
     return [t for t in instance_types().values() if all(admits(r, _labels(t.name)) for r in wanted)]
+
+
+def buyable_unlisted(pool: Item) -> list[str]:
+    """GPU types and families that the catalogue does not have and that the requirements leave in, as far as names tell.
+
+    `p0` stands for every other family of its category, such as one that comes later.
+    """
+    wanted = constraints(pool)
+    names = [*unknown_gpu_names(pool), *(f"{category}0" for category in _CATEGORIES)]
+    return [name for name in names if all(admits(r, _unlisted(name)) for r in wanted)]
 
 
 def may_buy_gpus(pool: Item) -> bool:
     """Whether a GPU type, of the catalogue or newer than it, satisfies the requirements."""
-    return bool(buyable(pool)) or bool(unknown_gpu_names(pool))
+    return bool(buyable(pool)) or bool(buyable_unlisted(pool))
 
 
 def names_gpus(pool: Item) -> bool:
     """Whether the requirements ask for GPUs by name: type, family, category or a GPU label."""
-    return any(_names_gpus(requirement) for requirement in requirements(pool))
+    return any(_names_gpus(requirement) for requirement in constraints(pool))
 
 
 def unknown_gpu_names(pool: Item) -> list[str]:
     """Types and families that look like NVIDIA's by their names and that the catalogue does not have."""
     known = set(instance_types()) | {_labels(name)[f"{_AWS}family"] for name in instance_types()}
-    named = [v for r in requirements(pool) if r["operator"].text() == "In" for v in _named(r)]
+    named = [v for r in constraints(pool) if r["operator"].text() == "In" for v in _named(r)]
     return [value for value in named if value not in known and _looks_like_gpu(value)]
 
 
 def _named(requirement: View) -> list[str]:
-    return requirement["values"].texts() if requirement["key"].text() in _NAMING_KEYS[:2] else []
+    return requirement["values"].texts() if label_key(requirement) in _NAMING_KEYS[:2] else []
 
 
 def _names_gpus(requirement: View) -> bool:
-    key, operator = requirement["key"].text(), requirement["operator"].text()
+    key, operator = label_key(requirement), requirement["operator"].text()
     if key.startswith(f"{_AWS}gpu-"):
-        return operator in ("In", "Exists", "Gt", "Gte")
+        # All others need the label, which only types with GPUs have.
+        return operator not in ("NotIn", "DoesNotExist")
     if key not in _NAMING_KEYS or operator != "In":
         return False
     return any(_looks_like_gpu(value) for value in requirement["values"].texts())
@@ -75,7 +118,7 @@ def _looks_like_gpu(name: str) -> bool:
     """`p4d.24xlarge`, `g5`, `gr6`, or a bare category."""
     match = _FAMILY.match(name)
     category = match[1] if match else name
-    return category in ("g", "gr", "p") and name.partition(".")[0] not in _NOT_NVIDIA
+    return category in _CATEGORIES and name.partition(".")[0] not in _NOT_NVIDIA
 
 
 def admits(requirement: View, labels: Mapping[str, str]) -> bool:
@@ -83,9 +126,12 @@ def admits(requirement: View, labels: Mapping[str, str]) -> bool:
 
     A label that is not among them may have any value: what is not known to exclude a type does not exclude it.
     """
-    key, operator = requirement["key"].text(), requirement["operator"].text()
+    key, operator = label_key(requirement), requirement["operator"].text()
+    if key.startswith(f"{_AWS}accelerator-"):
+        # Other makers' chips, which no NVIDIA type has (pkg/providers/instancetype/types.go).
+        return operator in ("NotIn", "DoesNotExist")
     if key not in labels:
-        return operator != "DoesNotExist" or not key.startswith(_AWS)
+        return operator != "DoesNotExist" or not key.startswith(f"{_AWS}gpu-")
     value, values = labels[key], requirement["values"].texts()
     if operator in ("In", "NotIn"):
         return (value in values) == (operator == "In")
@@ -119,10 +165,23 @@ def _labels(name: str) -> Mapping[str, str]:
         f"{_AWS}family": family,
         f"{_AWS}generation": generation,
         f"{_AWS}size": size,
+        f"{_AWS}capability-flex": "false",
         f"{_AWS}cpu": str(instance_type.vcpus),
         f"{_AWS}memory": str(instance_type.memory_mib),
         f"{_AWS}gpu-name": instance_type.gpu.karpenter_name,
         f"{_AWS}gpu-manufacturer": "nvidia",
         f"{_AWS}gpu-count": str(instance_type.gpu_count),
         f"{_AWS}gpu-memory": str(instance_type.gpu_memory_mib),
+    }
+
+
+def _unlisted(name: str) -> Mapping[str, str]:
+    """The labels of a GPU type or family that the catalogue does not have, as far as its name tells them."""
+    family = name.partition(".")[0]
+    match = _FAMILY.match(family)
+    return {
+        INSTANCE_TYPE: name,
+        f"{_AWS}category": match[1] if match else "",
+        f"{_AWS}family": family,
+        f"{_AWS}gpu-manufacturer": "nvidia",
     }

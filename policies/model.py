@@ -11,7 +11,7 @@ from policies.view import OddShape, Unjudged, View
 
 Level = Literal["advisory", "mandatory", "disabled"]
 Severity = Literal["low", "medium", "high", "critical"]
-Scope = Literal["resource", "stack"]
+Scope = Literal["resource", "stack", "change"]
 Config = Mapping[str, Any]
 """The options of one rule, defaults filled in."""
 
@@ -59,6 +59,15 @@ class Item:
 
     def __str__(self) -> str:
         return f"{self.kind.rpartition('/')[2].rpartition(':')[2]} {self.name}"
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """One step of a preview: `op` is the engine's word (`create`, `update`, `replace`, `delete`, `same`, ...)."""
+
+    op: str
+    old: Resource | None
+    new: Resource | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +125,9 @@ StackCheck = Callable[[Stack, Config], Iterable[Finding]]
 class Rule:
     """One rule: what must hold, why, how to comply, and the function that finds where it does not.
 
-    `description` is one sentence. `kinds` are the kinds of `Item` that the check wants; a stack rule gets all of the
-    stack. `remedy` is an order to whoever reads the violation. `url` is where the fact comes from.
+    `description` is one sentence. `kinds` are the kinds of `Item` that the check wants; a rule without them gets the
+    whole stack, or the steps of a preview where it judges `changes`. `remedy` is an order to whoever reads the
+    violation. `url` is where the fact comes from.
     """
 
     id: str
@@ -130,10 +140,11 @@ class Rule:
     kinds: tuple[str, ...] = ()
     level: Level = "mandatory"
     options: Mapping[str, Option] = field(default_factory=dict)
+    changes: bool = False
 
     @property
     def scope(self) -> Scope:
-        return "resource" if self.kinds else "stack"
+        return "resource" if self.kinds else "change" if self.changes else "stack"
 
     @property
     def domain(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from policies.model import Rule
-from policies.rules import shape, taints
+from policies.rules import changes, shape, taints
 
-DOMAINS = (shape, taints)
+DOMAINS = (changes, shape, taints)
 RULES: tuple[Rule, ...] = tuple(rule for domain in DOMAINS for rule in domain.RULES)

@@ -50,7 +50,8 @@ class Analyzer(analyzer_pb2_grpc.AnalyzerServicer):
         return plugin_pb2.PluginInfo(version=VERSION)
 
     def GetAnalyzerInfo(self, request: Any, context: Any) -> Any:
-        policies = [_info(rule) for rule in self._rules]
+        # The engine cannot ask the rules on changes: it never says what a resource was.
+        policies = [_info(rule) for rule in self._rules if rule.scope != "change"]
         return analyzer_pb2.AnalyzerInfo(name=PACK, version=VERSION, supportsConfig=True, policies=policies)
 
     def Configure(self, request: Any, context: Any) -> Any:
@@ -129,11 +130,15 @@ def _diagnostic(verdict: Verdict) -> Any:
         policyPackName=PACK,
         policyPackVersion=VERSION,
         description=rule.description,
-        message=f"{rule.description}\n{verdict}{remedy}",
+        message=f"{rule.description}\n{_one_line(str(verdict))}{remedy}",
         enforcementLevel=_LEVELS[verdict.level],
         urn=verdict.urn,
         severity=_severity(rule),
     )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines())
 
 
 def _severity(rule: Rule) -> Any:

@@ -8,12 +8,18 @@ into a remark and the second into a violation. So a rule neither crashes on odd 
 from __future__ import annotations
 
 import enum
+import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
 from policies.quantity import parse_quantity
+
+# Karpenter's pattern of durations (pkg/apis/v1/nodepool.go): hours, minutes and seconds in any order.
+_DURATION = re.compile(r"(?:\d+[hms])+")
+_SECONDS = {"h": 3600, "m": 60, "s": 1}
 
 
 class Mark(enum.Enum):
@@ -106,6 +112,15 @@ class View:
         if parsed is None:
             raise self._odd("a number or a quantity")
         return parsed
+
+    def seconds(self, default: str) -> float:
+        """A duration of Karpenter's (`1h30m`), infinite for `Never`; that of `default` where it is missing."""
+        given = self.text(default)
+        if given == "Never":
+            return math.inf
+        if not _DURATION.fullmatch(given):
+            raise self._odd("a duration such as 1h30m")
+        return sum(int(part[:-1]) * _SECONDS[part[-1]] for part in re.findall(r"\d+[hms]", given))
 
     def walk(self) -> Iterator[View]:
         """This view and every one below it, unknown ones included."""

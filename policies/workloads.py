@@ -51,6 +51,11 @@ def pod_spec(item: Item) -> View:
     return item.data.at(*_POD_SPECS[item.kind])
 
 
+def namespace(item: Item) -> str:
+    """The namespace of the item's pods; that of the API where none is given."""
+    return item.data.at("metadata", "namespace").text() or "default"
+
+
 def containers(spec: View, *fields: str) -> Iterator[View]:
     """Containers of every kind, or those in the named fields."""
     for name in fields or ("initContainers", "containers", "ephemeralContainers"):
@@ -66,6 +71,16 @@ def gpu_requests(container: View) -> dict[str, Decimal]:
             if number:
                 found[name] = max(number, found.get(name, Decimal(0)))
     return found
+
+
+def is_slice(resource: str) -> bool:
+    """Whether a resource is a part of a GPU: `nvidia.com/gpu.shared`, `nvidia.com/mig-1g.5gb`."""
+    return resource == GPU_SHARED or resource.startswith(f"{PREFIX}mig-")
+
+
+def slices(container: View) -> dict[str, Decimal]:
+    """The parts of GPUs that a container asks for."""
+    return {name: number for name, number in gpu_requests(container).items() if is_slice(name)}
 
 
 def asks_for_gpu(spec: View) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from offline import preview
+from offline.policy_pack import PolicyRefused
 from sandbox import build, controlplane, world
 from sandbox.client import connect
 from sandbox.deploy import deploy
@@ -18,12 +19,13 @@ FOLDER = ".sandbox"
 
 
 def up(root: Path, stack: str, progress: Progress) -> int:
-    """Deploys a stack of mode `sandbox` and prints what runs; raises SandboxError or SettingsError."""
+    """Deploys a stack of mode `sandbox` and prints what runs. Raises SandboxError, SettingsError or PolicyRefused."""
+    recording = preview.judged(root, preview.record_stack(root, stack, unknowns=False))
+    _refuse(recording, progress)
     if not build.built():
-        preview.show(preview.preview(root, stack))
+        preview.show(recording)
         progress("the control plane is built from source once, about 11 minutes on two cores; meanwhile, see above")
     binaries = build.ensure_binaries(progress)
-    recording = preview.record_stack(root, stack, unknowns=False)
     sandbox = world.start(root / FOLDER, progress, binaries)
     deployed = deploy(sandbox, recording.recording, recording.settings.region, progress)
     cluster = connect(sandbox.kubeconfig)
@@ -33,6 +35,16 @@ def up(root: Path, stack: str, progress: Progress) -> int:
         cluster.close()
     print(f"\nLook around: kubectl --kubeconfig {FOLDER}/kubeconfig get nodes,pods -A\nStop it:     make down")
     return 0
+
+
+def _refuse(recording: preview.StackRecording, progress: Progress) -> None:
+    """Stops before anything is built, started or changed where a mandatory policy is violated."""
+    report = recording.policies
+    if report is None or report.refused:
+        told = "\n".join(report.lines()) if report else "the policy pack did not judge it"
+        raise PolicyRefused(f"stack {recording.stack} was not deployed\n{told}")
+    for line in report.lines():
+        progress(line)
 
 
 def start(root: Path, progress: Progress) -> int:

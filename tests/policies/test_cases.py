@@ -22,7 +22,7 @@ def test_the_base_program_is_accepted():
     assert [f"{v.rule.id}: {v}" for v in Judge(RULES).all(resources_of())] == []
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+@pytest.mark.parametrize("rule", [r for r in RULES if r.scope != "change"], ids=lambda rule: rule.id)
 def test_every_rule_has_a_case_on_either_side(rule):
     assert {case.refused for case in CASES if case.rule == rule.id} == {True, False}
 
