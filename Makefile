@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down preview test lint bench lock clean
+.PHONY: help setup up down preview test lint bench mutants lock clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,9 +45,12 @@ lint: $(READY) ## formatting, lint and types
 bench: $(READY) ## measure speed, as ratios within one run
 	@$(BIN)/python -m benchmarks
 
-lock: $(READY) ## pin requirements.in and requirements-dev.in anew, with hashes
+mutants: $(READY) ## break the policies and the program on purpose, and list what nothing notices (20 minutes)
+	@$(BIN)/python -m benchmarks.mutants
+
+lock: $(READY) ## pin every requirements*.in anew, with hashes
 	@$(BIN)/python -m pip install --quiet uv==0.13.9
-	@for name in requirements requirements-dev; do \
+	@for name in requirements requirements-dev requirements-scanners; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --custom-compile-command "make lock" $$name.in -o $$name.txt; done
 

@@ -8,7 +8,7 @@ from components.gpu_pool import GpuPool, GpuPoolArgs
 from components.karpenter import Karpenter, KarpenterArgs
 from components.kubernetes_cluster import kubernetes_provider
 from components.stack_cluster import stack_cluster
-from components.tenancy import Tenancy, TenancyArgs
+from components.tenancy import Admission, AdmissionArgs, Tenancy, TenancyArgs
 from components.verification import Verification, VerificationArgs
 from gpuslice.kubeconfig import KubeconfigError
 from gpuslice.pools import Pool
@@ -29,12 +29,19 @@ def main() -> None:
     karpenter = Karpenter("karpenter", KarpenterArgs.of(settings, cluster.endpoint), in_cluster)
     operator = GpuOperator("gpu-operator", GpuOperatorArgs.of(settings, pools), in_cluster)
 
-    needs = [*cluster.ready, *karpenter.ready, *operator.ready]
+    rules, parameters = list[pulumi.Resource](), list[pulumi.Resource]()
+    if settings.admission.enabled:
+        after_operator = pulumi.ResourceOptions(providers=[provider], depends_on=[*cluster.ready, *operator.ready])
+        admission = Admission("admission", AdmissionArgs.of(settings, pools), after_operator)
+        rules, parameters = admission.ready, admission.parameters
+
+    needs = [*cluster.ready, *karpenter.ready, *operator.ready, *parameters]
     after_platform = pulumi.ResourceOptions(providers=[provider], depends_on=needs)
     gpu_pools = [GpuPool(pool.name, GpuPoolArgs.of(pool, settings), after_platform) for pool in pools]
 
+    after_rules = pulumi.ResourceOptions(providers=[provider], depends_on=[*cluster.ready, *rules])
     for tenant in settings.tenants:
-        Tenancy(tenant.namespace, TenancyArgs.of(tenant, settings, pools), in_cluster)
+        Tenancy(tenant.namespace, TenancyArgs.of(tenant, settings, pools), after_rules)
     if settings.verification is not None:
         after_pools = pulumi.ResourceOptions(providers=[provider], depends_on=[p.node_pool for p in gpu_pools])
         Verification("verification", VerificationArgs.of(settings), after_pools)

@@ -8,35 +8,18 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
+from benchmarks import policies
+from benchmarks.timing import command, seconds
 from gpuslice.catalog import mig_gpus
 from gpuslice.load import load_settings
 from gpuslice.render import rendered
 from gpuslice.sharing import mig
 
-ROOT = Path(__file__).resolve().parents[1]
-RUNS = 3
 SDKS = "import pulumi, pulumi_aws, pulumi_eks, pulumi_kubernetes"
-
-
-def seconds(action: Callable[[], object], runs: int = RUNS) -> float:
-    """The best of some runs: the one that the machine disturbed least."""
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def command(*arguments: str) -> Callable[[], object]:
-    return lambda: subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True)
 
 
 def stack_of(count: int) -> dict[str, Any]:
@@ -61,7 +44,7 @@ def pools_growth() -> None:
     validate_and_render(10)
     per_pool = []
     for count in (50, 100, 200, 400):
-        taken = seconds(lambda count=count: validate_and_render(count))
+        taken = seconds(partial(validate_and_render, count))
         per_pool.append(taken / count)
         print(f"  {count:>4} pools  {taken:6.3f} s   {1000 * taken / count:6.3f} ms for each")
     print(f"  400 pools against 50, for each pool: {per_pool[-1] / per_pool[0]:.2f} (1.00 is linear)")
@@ -94,6 +77,7 @@ def main() -> None:
     previews()
     pools_growth()
     placements()
+    policies.main()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""A tenant of the shared GPUs: its namespace with pod-security labels, its quota in slices, its containers' limits."""
+"""Tenants of the shared GPUs, and the rules that hold for everybody's pods.
+
+A tenant is its namespace with pod-security labels, its quota in slices, its containers' limits. The rules are the API
+server's own (ValidatingAdmissionPolicies): no program of this stack must run for them to hold.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,6 +10,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
+from gpuslice.manifests.admission import admission_manifests
 from gpuslice.manifests.tenancy import tenant_manifests
 from gpuslice.pools import Pool
 from gpuslice.settings import Settings, Tenant
@@ -43,3 +48,49 @@ class Tenancy(pulumi.ComponentResource):
         k8s.core.v1.LimitRange(name, metadata=args.limits["metadata"], spec=args.limits["spec"], opts=inside)
         self.namespace = pulumi.Output.from_input(metadata["name"])
         self.register_outputs({"namespace": self.namespace})
+
+
+@dataclass
+class AdmissionArgs:
+    """The rules of a stack, as manifests."""
+
+    parameters: list[dict[str, Any]]
+    """ConfigMaps, one for each pool; in the operator's namespace."""
+    policies: list[dict[str, Any]]
+    bindings: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, settings: Settings, pools: list[Pool]) -> "AdmissionArgs":
+        """The arguments that a stack's settings mean; for a stack that wants the rules. `pools` are all its pools."""
+        manifests = admission_manifests(settings, pools)
+        kinds = ("ConfigMap", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+        return cls(*([m for m in manifests if m["kind"] == kind] for kind in kinds))
+
+
+class Admission(pulumi.ComponentResource):
+    """`parameters`: what every NodePool depends on, so that it meets the rule of its own new settings.
+
+    `ready`: the rules in force, what every tenant depends on. On destroy the bindings go first: a rule without its
+    parameters refuses everything.
+    """
+
+    def __init__(self, name: str, args: AdmissionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("gpu-slicing:index:Admission", name, {}, opts)
+        child, rules = pulumi.ResourceOptions(parent=self), k8s.admissionregistration.v1
+        self.parameters: list[pulumi.Resource] = [
+            k8s.core.v1.ConfigMap(m["metadata"]["name"], metadata=m["metadata"], data=m["data"], opts=child)
+            for m in args.parameters
+        ]
+        policies = [
+            rules.ValidatingAdmissionPolicy(m["metadata"]["name"], metadata=m["metadata"], spec=m["spec"], opts=child)
+            for m in args.policies
+        ]
+        after = pulumi.ResourceOptions(parent=self, depends_on=[*self.parameters, *policies])
+        bindings = [
+            rules.ValidatingAdmissionPolicyBinding(
+                m["metadata"]["name"], metadata=m["metadata"], spec=m["spec"], opts=after
+            )
+            for m in args.bindings
+        ]
+        self.ready: list[pulumi.Resource] = [*self.parameters, *policies, *bindings]
+        self.register_outputs({})

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from gpuslice.load import BASE, DEFAULT_REGION, LISTS, REGION_KEY, SECTIONS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
-ORDER = ("pools", "tenants", "cluster", "karpenter", "gpuOperator", "monitoring", "verification")
+ORDER = ("pools", "tenants", "cluster", "karpenter", "gpuOperator", "admission", "monitoring", "verification")
 LONGEST_ENUM = 12
 KINDS = {"NewVpc": "for a new VPC", "ExistingVpc": "for a VPC that exists"}
 """What tells two models of one path apart, where no `mode` does."""

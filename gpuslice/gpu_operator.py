@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gpuslice.pools import EXCLUSIVE_CONFIG, GPU, MANAGED_BY, Pool
@@ -62,7 +62,14 @@ def values(settings: Settings, pools: Sequence[Pool]) -> dict[str, Any]:
         "migManager": _mig_manager(pools),
         "dcgmExporter": _dcgm_exporter(settings.monitoring.enabled),
     }
+    if needs_cdi(pools):
+        derived["cdi"] = {"enabled": True}
     return merge(derived, settings.gpu_operator.values)
+
+
+def needs_cdi(pools: Iterable[Pool]) -> bool:
+    """Whether some nodes' default runtime is runc: there, only CDI brings a container the GPU that it was given."""
+    return any(p.strict and not p.bottlerocket for p in pools)
 
 
 def tolerations(pools: Sequence[Pool]) -> list[dict[str, str]]:

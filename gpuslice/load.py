@@ -19,6 +19,7 @@ from gpuslice.plain import Plain
 from gpuslice.pools import Pool
 from gpuslice.problems import Problem, SettingsError, from_pydantic, join, shown
 from gpuslice.settings import (
+    Admission,
     Cluster,
     GpuOperator,
     Karpenter,
@@ -39,6 +40,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "cluster": Cluster,
     "karpenter": Karpenter,
     "gpuOperator": GpuOperator,
+    "admission": Admission,
     "monitoring": Monitoring,
     "verification": Verification,
 }

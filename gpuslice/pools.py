@@ -95,6 +95,11 @@ class Pool:
         return bool(self.settings.ami.startswith("bottlerocket@"))
 
     @property
+    def strict(self) -> bool:
+        """Whether a node's containers are kept from GPUs that they did not ask for (`gpuslice.node_isolation`)."""
+        return self.settings.isolation == "strict"
+
+    @property
     def config_name(self) -> str:
         """The name, made from its content, of the sharing configuration that the pool's nodes are labelled with."""
         sharing = self.settings.sharing

@@ -146,6 +146,9 @@ class PoolSettings(Model):
     zones: Annotated[tuple[f.Zone, ...], Field(max_length=30)] = ()
     """Availability zones; empty means all zones of the cluster's subnets."""
     ami: f.Ami = versions.DEFAULT_AMI
+    isolation: Literal["default", "strict"] = "default"
+    """`strict`: a container reaches the GPUs that it asks for and no others, whatever its image's environment says.
+    UNPROVEN on a GPU, see `docs/isolation.md`. `default`: what the AMI does."""
     root_volume: f.VolumeSize = "100Gi"
     efa: bool = False
     """Attach every EFA interface of the instance type."""
@@ -251,6 +254,15 @@ class Tenant(Model):
     pod_security: Literal["restricted", "baseline"] = "restricted"
 
 
+class Admission(Model):
+    """Rules of the API server for pods on GPUs and for Karpenter's pools: `docs/admission.md`."""
+
+    enabled: bool = True
+    """Refuse pods that reach past their slice, and GPU pools without taint or limit."""
+    exempt_namespaces: Annotated[tuple[f.Namespace, ...], Field(max_length=100)] = ()
+    """Namespaces, besides `kube-system` and `gpu-operator`, whose pods no rule is for."""
+
+
 class Monitoring(Model):
     enabled: bool = True
     """The DCGM exporter, with one series for each pod that shares a GPU, and the ServiceMonitors."""
@@ -273,6 +285,7 @@ class Settings(Model):
     gpu_operator: GpuOperator = GpuOperator()
     pools: tuple[PoolSettings, ...]
     tenants: tuple[Tenant, ...] = ()
+    admission: Admission = Admission()
     monitoring: Monitoring = Monitoring()
     verification: Verification | None = None
 

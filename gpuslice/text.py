@@ -1,7 +1,9 @@
-"""Data as YAML text: what programs parse is dumped, never typed."""
+"""Data as YAML or TOML text: what programs parse is dumped, never typed."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,3 +36,16 @@ def dump(data: Mapping[str, Any]) -> str:
 def dump_all(documents: Sequence[Mapping[str, Any]]) -> str:
     """Several YAML documents in one file."""
     return str(yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=WIDTH))
+
+
+def dump_toml(data: Mapping[str, Any], above: tuple[str, ...] = ()) -> str:
+    """Nested tables of scalars as TOML: JSON's strings, numbers and booleans are TOML's too; the library only reads."""
+    scalars = {key: value for key, value in data.items() if not isinstance(value, Mapping)}
+    lines = [f"[{'.'.join(map(_toml_key, above))}]"] if scalars and above else []
+    lines += [f"{_toml_key(key)} = {json.dumps(value)}" for key, value in scalars.items()]
+    below = [dump_toml(value, (*above, key)) for key, value in data.items() if isinstance(value, Mapping)]
+    return "".join([*(line + "\n" for line in lines), *below])
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import yaml
@@ -31,12 +32,14 @@ KARPENTER_CRD_CHART = "karpenter-crd"
 CLUSTERS = ("eks:index:Cluster", "aws:eks/cluster:Cluster")
 # The last part of a chart's address: a name, then perhaps a version as a tag or in a file's name, and a digest.
 _CHART = re.compile(r"(?P<name>.+?)(?:[:-](?P<version>v?\d+\.\d+\.\d+[^:@]*?))?(?:@sha256:\w+)?(?:\.tgz)?")
+EXACT_VERSION = re.compile(r"v?\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.+-]+)?")
+"""A chart's version that is no range, with or without a pre-release."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
 class GpuPool:
-    """A NodePool that is meant for GPUs. `plugin` and `mig` are the names of configurations that its label gives, or ""."""
+    """A NodePool meant for GPUs. `plugin` and `mig` are the names of configurations that its label gives, or ""."""
 
     item: Item
     types: tuple[InstanceType, ...]
@@ -63,7 +66,7 @@ class Sharing:
 
 
 def chart_name(release: Item) -> str:
-    """`gpu-operator` of `nvidia/gpu-operator`, `oci://registry/path/gpu-operator:v1.0.0` and `gpu-operator-v1.0.0.tgz`."""
+    """`gpu-operator` of `nvidia/gpu-operator`, `oci://registry/gpu-operator:v1.0.0` and `gpu-operator-v1.0.0.tgz`."""
     return _chart(release)[0]
 
 
@@ -83,7 +86,8 @@ def releases(stack: Stack, chart: str) -> list[Item]:
     return [item for name, item in named if name == chart]
 
 
-def _once(stack: Stack, name: str, derive: Callable[[], T]) -> T:
+def once(stack: Stack, name: str, derive: Callable[[], T]) -> T:
+    """What `derive` finds in a stack, found once."""
     if name not in stack.memo:
         stack.memo[name] = derive()
     found: T = stack.memo[name]
@@ -92,7 +96,7 @@ def _once(stack: Stack, name: str, derive: Callable[[], T]) -> T:
 
 def pools(stack: Stack) -> list[GpuPool]:
     """The NodePools that are meant for GPUs."""
-    return _once(stack, "pools", lambda: [p for p in readable(stack.of(karpenter.NODE_POOL), gpu_pool) if p])
+    return once(stack, "pools", lambda: [p for p in readable(stack.of(karpenter.NODE_POOL), gpu_pool) if p])
 
 
 def readable(items: Iterable[Item], read: Callable[[Item], T]) -> list[T]:
@@ -106,7 +110,7 @@ def readable(items: Iterable[Item], read: Callable[[Item], T]) -> list[T]:
 
 def is_gpu_pool(item: Item) -> bool:
     """Whether a NodePool is meant for GPUs: it can buy them, and asks for them or carries their taint."""
-    return karpenter.may_buy_gpus(item) and (karpenter.names_gpus(item) or karpenter.tainted(item))
+    return (karpenter.names_gpus(item) or karpenter.tainted(item)) and karpenter.may_buy_gpus(item)
 
 
 def gpu_pool(item: Item) -> GpuPool | None:
@@ -138,9 +142,18 @@ def gpu_node_classes(stack: Stack) -> list[Item]:
 
 def is_bottlerocket(item: Item) -> bool:
     """Whether an EC2NodeClass makes Bottlerocket nodes, whose device plugin is part of the OS."""
+    return _is_family(item, "bottlerocket")
+
+
+def is_al2023(item: Item) -> bool:
+    """Whether an EC2NodeClass makes nodes of Amazon Linux 2023."""
+    return _is_family(item, "al2023")
+
+
+def _is_family(item: Item, wanted: str) -> bool:
     aliases = [term["alias"].text() for term in item.data.at("spec", "amiSelectorTerms").items()]
     family = item.data.at("spec", "amiFamily").text()
-    return any(name.lower().startswith("bottlerocket") for name in (*aliases, family))
+    return any(name.lower().startswith(wanted) for name in (*aliases, family))
 
 
 def plugin_configs(stack: Stack) -> dict[str, View]:
@@ -148,7 +161,7 @@ def plugin_configs(stack: Stack) -> dict[str, View]:
 
     Without an operator in the program, those of every ConfigMap that holds any.
     """
-    return _once(stack, "plugin", lambda: _configs(stack, "devicePlugin", is_plugin_config))
+    return once(stack, "plugin", lambda: _configs(stack, "devicePlugin", is_plugin_config))
 
 
 def mig_configs(stack: Stack) -> dict[str, View]:
@@ -158,7 +171,7 @@ def mig_configs(stack: Stack) -> dict[str, View]:
         documents = _configs(stack, "migManager", is_mig_config)
         return {name: entry for d in documents.values() for name, entry in d["mig-configs"].fields().items()}
 
-    return _once(stack, "mig", derive)
+    return once(stack, "mig", derive)
 
 
 def is_plugin_config(data: Any) -> bool:
@@ -189,10 +202,14 @@ def documents(data: View, fits: Callable[[Any], bool]) -> dict[str, View]:
 
 
 def _parsed(entry: View) -> Any:
-    if not isinstance(entry.known(), str):
-        return entry.known()
+    return _loaded(entry.text()) if isinstance(entry.known(), str) else entry.known()
+
+
+@lru_cache(maxsize=256)
+def _loaded(text: str) -> Any:
+    """Many rules read the same documents, which nobody changes."""
     try:
-        return yaml.load(entry.text(), Loader=_LOADER)
+        return yaml.load(text, Loader=_LOADER)
     except yaml.YAMLError:
         return None
 
@@ -234,7 +251,7 @@ def _within(scope: frozenset[str] | None, value: str) -> bool:
 
 
 def overlays(stack: Stack) -> list[Overlay]:
-    return _once(stack, "overlays", lambda: readable(stack.of(karpenter.OVERLAY), overlay))
+    return once(stack, "overlays", lambda: readable(stack.of(karpenter.OVERLAY), overlay))
 
 
 def overlay(item: Item) -> Overlay:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 
 from gpuslice.catalog import InstanceType, instance_types
@@ -69,8 +70,8 @@ def label_key(requirement: View) -> str:
 
 def buyable(pool: Item) -> list[InstanceType]:
     """The GPU types of the catalogue that satisfy every requirement of the pool."""
-    wanted = constraints(pool)
-    return [t for t in instance_types().values() if all(admits(r, _labels(t.name)) for r in wanted)]
+    wanted = _limits(pool)
+    return [t for t in instance_types().values() if _allow(wanted, _labels(t.name))]
 
 
 def buyable_unlisted(pool: Item) -> list[str]:
@@ -78,19 +79,25 @@ def buyable_unlisted(pool: Item) -> list[str]:
 
     `p0` stands for every other family of its category, such as one that comes later.
     """
-    wanted = constraints(pool)
+    wanted = _limits(pool)
     names = [*unknown_gpu_names(pool), *(f"{category}0" for category in _CATEGORIES)]
-    return [name for name in names if all(admits(r, _unlisted(name)) for r in wanted)]
+    return [name for name in names if _allow(wanted, _unlisted(name))]
 
 
 def may_buy_gpus(pool: Item) -> bool:
     """Whether a GPU type, of the catalogue or newer than it, satisfies the requirements."""
-    return bool(buyable(pool)) or bool(buyable_unlisted(pool))
+    wanted = _limits(pool)
+    return any(_allow(wanted, _labels(name)) for name in instance_types()) or bool(buyable_unlisted(pool))
 
 
 def names_gpus(pool: Item) -> bool:
     """Whether the requirements ask for GPUs by name: type, family, category or a GPU label."""
     return any(_names_gpus(requirement) for requirement in constraints(pool))
+
+
+def is_gpu_type(name: str) -> bool:
+    """Whether an instance type has NVIDIA GPUs, by the catalogue or by its name."""
+    return name in instance_types() or _looks_like_gpu(name)
 
 
 def unknown_gpu_names(pool: Item) -> list[str]:
@@ -121,26 +128,51 @@ def _looks_like_gpu(name: str) -> bool:
     return category in _CATEGORIES and name.partition(".")[0] not in _NOT_NVIDIA
 
 
+@dataclass(frozen=True)
+class Limit:
+    """A requirement, read once to be asked for many types."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...]
+
+    @classmethod
+    def of(cls, requirement: View, labels: Container[str]) -> Limit:
+        """Its values are read only where types have the label."""
+        key = label_key(requirement)
+        return cls(key, requirement["operator"].text(), tuple(requirement["values"].texts()) if key in labels else ())
+
+    def allows(self, labels: Mapping[str, str]) -> bool:
+        if self.key.startswith(f"{_AWS}accelerator-"):
+            # Other makers' chips, which no NVIDIA type has (pkg/providers/instancetype/types.go).
+            return self.operator in ("NotIn", "DoesNotExist")
+        if self.key not in labels:
+            return self.operator != "DoesNotExist" or not self.key.startswith(f"{_AWS}gpu-")
+        if self.operator in ("In", "NotIn"):
+            return (labels[self.key] in self.values) == (self.operator == "In")
+        if self.operator in ("Exists", "DoesNotExist"):
+            return self.operator == "Exists"
+        return _compares(self.operator, labels[self.key], self.values)
+
+
 def admits(requirement: View, labels: Mapping[str, str]) -> bool:
     """Whether an instance type with these labels satisfies a requirement.
 
     A label that is not among them may have any value: what is not known to exclude a type does not exclude it.
     """
-    key, operator = label_key(requirement), requirement["operator"].text()
-    if key.startswith(f"{_AWS}accelerator-"):
-        # Other makers' chips, which no NVIDIA type has (pkg/providers/instancetype/types.go).
-        return operator in ("NotIn", "DoesNotExist")
-    if key not in labels:
-        return operator != "DoesNotExist" or not key.startswith(f"{_AWS}gpu-")
-    value, values = labels[key], requirement["values"].texts()
-    if operator in ("In", "NotIn"):
-        return (value in values) == (operator == "In")
-    if operator in ("Exists", "DoesNotExist"):
-        return operator == "Exists"
-    return _compares(operator, value, values)
+    return Limit.of(requirement, labels).allows(labels)
 
 
-def _compares(operator: str, value: str, values: list[str]) -> bool:
+def _limits(pool: Item) -> list[Limit]:
+    known = _labels(next(iter(instance_types())))
+    return [Limit.of(requirement, known) for requirement in constraints(pool)]
+
+
+def _allow(limits: Iterable[Limit], labels: Mapping[str, str]) -> bool:
+    return all(limit.allows(labels) for limit in limits)
+
+
+def _compares(operator: str, value: str, values: tuple[str, ...]) -> bool:
     """Gt, Lt, Gte and Lte on whole numbers; an operator or a bound that is none excludes nothing."""
     if len(values) != 1 or not values[0].isdigit() or not value.isdigit():
         return True
@@ -148,6 +180,11 @@ def _compares(operator: str, value: str, values: list[str]) -> bool:
     return {"Gt": number > bound, "Gte": number >= bound, "Lt": number < bound, "Lte": number <= bound}.get(
         operator, True
     )
+
+
+def type_labels(name: str) -> Mapping[str, str]:
+    """The well-known labels of a GPU type of the catalogue."""
+    return _labels(name)
 
 
 @cache
@@ -183,5 +220,6 @@ def _unlisted(name: str) -> Mapping[str, str]:
         INSTANCE_TYPE: name,
         f"{_AWS}category": match[1] if match else "",
         f"{_AWS}family": family,
+        f"{_AWS}capability-flex": "false",
         f"{_AWS}gpu-manufacturer": "nvidia",
     }

@@ -11,7 +11,6 @@ import enum
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
@@ -45,16 +44,34 @@ class OddShape(Exception):
     """The value has a shape that the field cannot have; the text says where, what and what was expected."""
 
 
-@dataclass(frozen=True)
 class View:
-    """A value and the path that leads to it. `value` is JSON data, or `UNKNOWN`, or `MISSING`."""
+    """A value and the path that leads to it. `value` is JSON data, or `UNKNOWN`, or `MISSING`.
 
-    value: Any
-    path: str = ""
+    The path is put together when somebody asks: rules read a hundred fields for each that a message names.
+    """
+
+    __slots__ = ("_key", "_parent", "value")
+
+    def __init__(self, value: Any, path: str | int = "", parent: View | None = None) -> None:
+        self.value = value
+        self._key = path
+        self._parent = parent
+
+    @property
+    def path(self) -> str:
+        """Such as `spec.limits["nvidia.com/gpu"]` or `items[0].name`."""
+        if self._parent is None:
+            return str(self._key)
+        above, key = self._parent.path, self._key
+        if isinstance(key, int):
+            return f"{above}[{key}]"
+        if not key or any(mark in key for mark in '."[]/'):
+            return f'{above}["{key}"]'
+        return f"{above}.{key}" if above else key
 
     def __getitem__(self, key: str) -> View:
         """The field of an object; a view of `MISSING` where there is none."""
-        return View(self._mapping().get(key, MISSING), self._step(key))
+        return View(self._mapping().get(key, MISSING), key, self)
 
     def at(self, *keys: str) -> View:
         """A field several levels down."""
@@ -68,16 +85,21 @@ class View:
         """True where something is given, known or not; null is nothing."""
         return self.value is not MISSING and self.value is not None
 
+    @property
+    def unknown(self) -> bool:
+        """True where something is given that is known only once the resource exists."""
+        return self.value is UNKNOWN
+
     def fields(self) -> dict[str, View]:
         """The fields of an object; none where it is missing."""
-        return {str(key): View(value, self._step(str(key))) for key, value in self._mapping().items()}
+        return {str(key): View(value, str(key), self) for key, value in self._mapping().items()}
 
     def items(self) -> list[View]:
         """The items of a list; none where it is missing."""
         if not self.present:
             return []
         if isinstance(self._known(), list | tuple):
-            return [View(value, f"{self.path}[{index}]") for index, value in enumerate(self.value)]
+            return [View(value, index, self) for index, value in enumerate(self.value)]
         raise self._odd("a list")
 
     def text(self, default: str = "") -> str:
@@ -153,11 +175,6 @@ class View:
 
     def _odd(self, expected: str) -> OddShape:
         return OddShape(f"{self.path or 'the resource'} is {_shown(self.value)}, not {expected}")
-
-    def _step(self, key: str) -> str:
-        if not key or any(mark in key for mark in '."[]/'):
-            return f'{self.path}["{key}"]'
-        return f"{self.path}.{key}" if self.path else key
 
 
 def _shown(value: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from policies.model import Item
+from policies.model import Config, Item, Option
 from policies.view import View
 
 GPU = "nvidia.com/gpu"
@@ -46,9 +46,28 @@ class Taint:
 GPU_TAINT = Taint(GPU, "true", "NoSchedule")
 
 
+EXEMPT: dict[str, Option] = {
+    "namespaces": Option(
+        "list",
+        ("gpu-operator", "kube-system"),
+        "namespaces of the system's own pods, by their exact names, in which the rule does not hold",
+    )
+}
+
+
 def pod_spec(item: Item) -> View:
     """The specification of the item's pods."""
     return item.data.at(*_POD_SPECS[item.kind])
+
+
+def pod_metadata(item: Item) -> View:
+    """The metadata of the item's pods."""
+    return item.data.at(*_POD_SPECS[item.kind][:-1], "metadata")
+
+
+def exempt(item: Item, config: Config) -> bool:
+    """Whether the item is one of the system's own, by a rule with the options `EXEMPT`."""
+    return namespace(item) in config["namespaces"]
 
 
 def namespace(item: Item) -> str:

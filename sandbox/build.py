@@ -61,7 +61,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Module:
-    """One Go module of `sandbox/modules`: its programs (Go's name -> ours) and the files it brings.
+    """One Go module, a folder of that name: its programs (Go's name -> ours) and the files it brings.
 
     `patch` is what `loopback` changes in the sources; it stands here to be part of the digest.
     """
@@ -108,7 +108,7 @@ def ensure_binaries(progress: Progress) -> Binaries:
     Raises SandboxError for a platform without Go, a missing network, a full disk, or a failed build: one
     message with the last lines of the log and its path.
     """
-    karpenter, kwok, kubernetes = (_ensure(each, progress) for each in (_KARPENTER, _KWOK, _KUBERNETES))
+    karpenter, kwok, kubernetes = (ensure(each, progress) for each in (_KARPENTER, _KWOK, _KUBERNETES))
     return Binaries(
         etcd=kubernetes / "etcd",
         kube_apiserver=kubernetes / "kube-apiserver",
@@ -154,8 +154,9 @@ def module_digest(folder: Path, module: Module, flags: Sequence[str], platform_n
     return digest.hexdigest()[:16]
 
 
-def _ensure(module: Module, progress: Progress) -> Path:
-    cache, folder, result = cache_directory(), MODULES / module.name, _result(module)
+def ensure(module: Module, progress: Progress, modules: Path = MODULES) -> Path:
+    """The folder of the cache with what the module of that name in `modules` builds. Raises SandboxError."""
+    cache, folder, result = cache_directory(), modules / module.name, _result(module, modules)
     if result.is_dir():
         return result
     try:
@@ -170,8 +171,8 @@ def _ensure(module: Module, progress: Progress) -> Path:
     return result
 
 
-def _result(module: Module) -> Path:
-    digest = module_digest(MODULES / module.name, module, build_flags(), target())
+def _result(module: Module, modules: Path = MODULES) -> Path:
+    digest = module_digest(modules / module.name, module, build_flags(), target())
     return cache_directory() / f"{module.name}-{digest}"
 
 

@@ -104,6 +104,7 @@ def pools(draw, modes=("time-slicing", "mig", "mps", "exclusive")):
     pool = {"name": draw(_names), "instanceTypes": [t.name for t in types], "sharing": sharing}
     optional = {
         "ami": st.sampled_from(images),
+        "isolation": st.sampled_from(["default", "strict"]),
         "rootVolume": st.sampled_from(["50Gi", "100Gi", "1Ti", "16Ti"]),
         "limits": st.fixed_dictionaries({"nodes": st.integers(1, 1000)}),
         "zones": st.lists(st.sampled_from(["us-east-1a", "us-east-1b", "us-east-1c"]), unique=True),

@@ -9,6 +9,8 @@ from contract import Slice
 
 HTTP_PORT, METRICS_PORT = 8000, 8002
 MODELS = "/models"
+# What a pod promises to stay within: the platform admits no pod on a time-sliced GPU without it.
+MEMORY_ANNOTATION = "gpu-slicing.io/gpu-memory-mib"
 # The user `triton-server` of NVIDIA's image. Pod-security level `restricted` refuses root.
 USER = 1000
 Manifest = dict[str, Any]
@@ -44,13 +46,14 @@ def deployment_spec(service: Service, offer: Slice) -> Manifest:
     A rollout ends an old pod before it starts a new one: a surge would need a slice beyond the quota, and perhaps
     one more GPU node for a minute of use.
     """
+    metadata = {"labels": service.labels, "annotations": {MEMORY_ANNOTATION: str(offer.memory_mib)}}
     return {
         "replicas": service.replicas,
         "selector": {"matchLabels": service.labels},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
         # Waiting for a GPU node takes minutes, and the first pull of the image some more.
         "progressDeadlineSeconds": 1800,
-        "template": {"metadata": {"labels": service.labels}, "spec": _pod(service, offer)},
+        "template": {"metadata": metadata, "spec": _pod(service, offer)},
     }
 
 

@@ -38,6 +38,18 @@ GPU_OPERATOR = "v26.7.0"
 # by hand: a floor, raised when a bulletin says so
 GPU_OPERATOR_FLOOR = "v26.3.2"
 
+# Source: the same bulletin 5850: CVE-2026-24260 is fixed in the container toolkit from 1.19.1 on.
+# by hand: a floor, raised when a bulletin says so
+CONTAINER_TOOLKIT_FLOOR = "v1.19.1"
+
+# Source: NVIDIA security bulletin 5659 (July 2025): CVE-2025-23266, in the device plugin's CDI strategies
+# by hand: a floor, raised when a bulletin says so
+DEVICE_PLUGIN_FLOOR = "v0.17.3"
+
+# Source: NVIDIA security bulletin 5659 (July 2025): CVE-2025-23266, in the MIG manager
+# by hand: a floor, raised when a bulletin says so
+MIG_MANAGER_FLOOR = "v0.12.2"
+
 # Source: NVIDIA GPU Operator documentation, installation with Helm
 # by hand: an address, not a version
 NVIDIA_CHARTS = "https://helm.ngc.nvidia.com/nvidia"
@@ -53,6 +65,10 @@ EKS_CHARTS = "https://aws.github.io/eks-charts"
 # Source: github.com/awslabs/amazon-eks-ami releases; the part before the @ is the AMI family.
 # renovate: datasource=github-releases depName=awslabs/amazon-eks-ami versioning=loose
 DEFAULT_AMI = "al2023@v20260915"
+
+# Source: amazon-eks-ami CHANGELOG.md: the first AL2023 release with container toolkit 1.19.1 (CVE-2026-24260)
+# by hand: a floor of pools with `isolation: strict`, whose settings also need containerd 2 (v20251016 and later)
+STRICT_AMI_FLOOR = "v20260610"
 
 # Source: NVIDIA NGC catalogue; CUDA 12.8 is the first that knows Blackwell and still knows Volta (V100).
 # renovate: datasource=docker depName=nvcr.io/nvidia/cuda versioning=loose

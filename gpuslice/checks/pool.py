@@ -164,6 +164,17 @@ def _bottlerocket(pool: _Pool) -> Iterator[Problem]:
         yield Problem(f"{pool.path}.ami", shown(pool.settings.ami), message, allowed)
 
 
+def _isolation(pool: _Pool) -> Iterator[Problem]:
+    """Releases of AL2023 are dates, which compare as text."""
+    family, _, release = pool.settings.ami.partition("@")
+    if pool.settings.isolation != "strict" or family != "al2023" or release == "latest":
+        return
+    if release < versions.STRICT_AMI_FLOOR:
+        message = "is too old for isolation: strict: its container toolkit has a known escape (CVE-2026-24260)"
+        allowed = f"al2023@{versions.STRICT_AMI_FLOOR} or later"
+        yield Problem(f"{pool.path}.ami", shown(pool.settings.ami), message, allowed)
+
+
 def _capacity(pool: _Pool) -> Iterator[Problem]:
     kinds, terms = pool.settings.capacity_types, pool.settings.capacity_reservations
     where = f"{pool.path}.capacityTypes"
@@ -247,6 +258,7 @@ _CHECKS: tuple[tuple[Callable[[_Pool], Iterator[Problem]], tuple[str, ...]], ...
     (_replicas, ("instance_types", "sharing")),
     (_mps_clients, ("instance_types", "sharing")),
     (_bottlerocket, ("ami", "sharing")),
+    (_isolation, ("ami", "isolation")),
     (_capacity, ("capacity_types", "capacity_reservations")),
     (_reservations, ("capacity_reservations",)),
     (_zones, ("zones",)),

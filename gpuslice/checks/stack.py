@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpuslice.catalog import versions
+from gpuslice.checks.repeated import repeated
 from gpuslice.fields import nearest
 from gpuslice.gpu_operator import NAMESPACE as OPERATOR_NAMESPACE
-from gpuslice.gpu_operator import tolerations
+from gpuslice.gpu_operator import needs_cdi, tolerations
 from gpuslice.manifests.karpenter import node_role_name
 from gpuslice.manifests.verification import NAMESPACE as VERIFICATION_NAMESPACE
 from gpuslice.pools import Pool
@@ -33,6 +34,8 @@ TOLERATION_VALUES: tuple[tuple[str, ...], ...] = (
     ("node-feature-discovery", "worker", "tolerations"),
 )
 """Lists that replace the derived ones, so they must hold them."""
+CDI_VALUE = ("cdi", "enabled")
+PLUGIN_ENV_VALUE = ("devicePlugin", "env")
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,9 @@ def settings_problems(draft: Draft) -> Iterator[Problem]:
     yield from _between_pools(draft)
     yield from _tenants(draft)
     yield from _verification(draft)
+    yield from _admission(draft)
     yield from _helm_values(draft)
+    yield from _strict_values(draft)
 
 
 def _parsed(version: str) -> tuple[int, ...]:
@@ -195,6 +200,14 @@ def _verification(draft: Draft) -> Iterator[Problem]:
         yield Problem(f"{path}.replicas", str(wanted.replicas), message, f"1 to {most}, or a larger limits.nodes")
 
 
+def _admission(draft: Draft) -> Iterator[Problem]:
+    admission, path = draft.settings.admission, f"{draft.base}admission"
+    yield from repeated({"exemptNamespaces": admission.exempt_namespaces}, path)
+    if admission.exempt_namespaces and not admission.enabled and draft.holds("admission", "enabled"):
+        given = shown(list(admission.exempt_namespaces))
+        yield Problem(f"{path}.exemptNamespaces", given, "is exempt from rules that are off", "enabled: true")
+
+
 def _helm_values(draft: Draft) -> Iterator[Problem]:
     given, base = draft.settings.gpu_operator.values, f"{draft.base}gpuOperator.values"
     for keys in (*DERIVED_VALUES, *IMAGE_VALUES):
@@ -213,6 +226,21 @@ def _helm_values(draft: Draft) -> Iterator[Problem]:
         if missing:
             message = f"replaces the derived list, without a toleration for {', '.join(missing)}"
             yield Problem(join(base, path), shown(value), message, "a list with one for each taint of the pools")
+
+
+def _strict_values(draft: Draft) -> Iterator[Problem]:
+    """Where runc is the default runtime, a container has its GPU by CDI or not at all."""
+    given, base = draft.settings.gpu_operator.values, f"{draft.base}gpuOperator.values"
+    if not needs_cdi(draft.sound.values()):
+        return
+    message = "would leave the containers of pools with isolation: strict without their GPUs"
+    path, enabled = _given(given, CDI_VALUE)
+    if enabled is not None and not (path == CDI_VALUE and enabled is True):
+        yield Problem(join(base, path), shown(enabled), message, "true, or no value")
+    path, env = _given(given, PLUGIN_ENV_VALUE)
+    entries = [e for e in env if isinstance(e, dict)] if isinstance(env, list) else []
+    if any(e.get("name") == "DEVICE_LIST_STRATEGY" for e in entries):
+        yield Problem(join(base, path), shown(env), message, "no DEVICE_LIST_STRATEGY")
 
 
 def _given(values: Mapping[str, Any], keys: Sequence[str]) -> tuple[Sequence[str], Any]:

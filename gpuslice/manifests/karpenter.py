@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpuslice.bottlerocket import user_data
+from gpuslice import bottlerocket, node_isolation
 from gpuslice.catalog import InstanceType
 from gpuslice.pools import MANAGED_BY, Overlay, Pool
 from gpuslice.settings import Disruption, ExistingVpc, Settings
@@ -56,8 +56,9 @@ def ec2_node_class(pool: Pool, settings: Settings) -> Manifest:
         )
     if pool.settings.efa:
         spec["networkInterfaces"] = _network_interfaces(pool.types[0])
-    if pool.bottlerocket:
-        spec["userData"] = user_data(pool.settings.sharing)
+    user_data = _user_data(pool)
+    if user_data:
+        spec["userData"] = user_data
     return _object("karpenter.k8s.aws/v1", "EC2NodeClass", pool.name, spec)
 
 
@@ -66,6 +67,12 @@ def _subnets(settings: Settings) -> list[Manifest]:
     if isinstance(vpc, ExistingVpc):
         return [{"id": subnet} for subnet in vpc.private_subnet_ids]
     return [{"tags": {DISCOVERY_TAG: settings.cluster.name}}]
+
+
+def _user_data(pool: Pool) -> str:
+    if pool.bottlerocket:
+        return bottlerocket.user_data(pool.settings.sharing, pool.strict)
+    return node_isolation.user_data() if pool.strict else ""
 
 
 def _volumes(pool: Pool) -> list[Manifest]:

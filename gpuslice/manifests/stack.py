@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpuslice.gpu_operator import config_maps, values
+from gpuslice.manifests.admission import admission_manifests
 from gpuslice.manifests.karpenter import pool_manifests
 from gpuslice.manifests.tenancy import operator_namespace, tenant_manifests
 from gpuslice.manifests.verification import deployment_name, verification_manifests
@@ -27,6 +28,8 @@ def stack_manifests(settings: Settings) -> dict[str, list[Manifest]]:
     files: dict[str, list[Manifest]] = {"namespaces.yaml": [operator_namespace(settings)]}
     for config_map in config_maps(pools):
         files[f"{config_map['metadata']['name']}.yaml"] = [config_map]
+    if settings.admission.enabled:
+        files["admission.yaml"] = admission_manifests(settings, pools)
     for pool in pools:
         files.setdefault(POOL_FILES[pool.settings.sharing.mode], []).extend(pool_manifests(pool, settings))
     for tenant in settings.tenants:

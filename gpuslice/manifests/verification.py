@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gpuslice.catalog import versions
+from gpuslice.manifests.admission_rules import MEMORY_ANNOTATION
 from gpuslice.manifests.tenancy import namespace
 from gpuslice.pools import MANAGED_BY, Pool, SliceResource
 from gpuslice.settings import Settings, Verification
@@ -36,12 +37,15 @@ def verified_resource(wanted: Verification, pool: Pool) -> SliceResource:
 def deployment(wanted: Verification, pool: Pool) -> Manifest:
     name = deployment_name(pool)
     labels = {"app.kubernetes.io/name": name} | MANAGED_BY
+    resource = verified_resource(wanted, pool)
+    # It takes all that its slice promises, and so fits exactly.
+    template = {"labels": labels, "annotations": {MEMORY_ANNOTATION: str(resource.memory_mib)}}
     spec = {
         "replicas": wanted.replicas,
         # A rolling update would buy a node for the pods that it adds for a moment.
         "strategy": {"type": "Recreate"},
         "selector": {"matchLabels": {"app.kubernetes.io/name": name}},
-        "template": {"metadata": {"labels": labels}, "spec": _pod(verified_resource(wanted, pool), pool)},
+        "template": {"metadata": template, "spec": _pod(resource, pool)},
     }
     metadata = {"name": name, "namespace": NAMESPACE, "labels": dict(labels)}
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}

@@ -8,6 +8,8 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,9 +65,9 @@ class Clone:
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory, plugins: Path) -> Clone:
     root = tmp_path_factory.mktemp("clone")
-    for package in ("gpuslice", "components", "offline"):
+    for package in ("gpuslice", "components", "offline", "policies"):
         shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in (ROOT / "__main__.py", *ROOT.glob("Pulumi*.yaml")):
+    for file in (ROOT / "__main__.py", *ROOT.glob("Pulumi*.yaml"), *ROOT.glob("policies.*.json")):
         shutil.copy(file, root)
     (root / ".venv").symlink_to(sys.prefix)
     return Clone(root, tmp_path_factory.mktemp("home"), plugins)
@@ -77,6 +79,16 @@ def test_preview_is_the_engines_own_where_the_engine_is(clone: Clone) -> None:
     assert "Previewing update (dev)" in run.stdout
     assert "kubernetes:karpenter.sh/v1:NodePool t4-shared create" in run.stdout
     assert not clone.done("create")
+
+
+def test_the_engine_runs_the_policy_pack_and_it_has_nothing_to_say(clone: Clone) -> None:
+    run = clone.gpuslice("preview", "--stack", "prod", "--engine", "auto")
+    assert run.returncode == 0, run.stdout + run.stderr
+    (pack,) = [line for line in run.stdout.splitlines() if "gpu-slicing@v" in line]
+    assert "✅" in pack
+    assert "[mandatory]" not in run.stdout
+    assert "[advisory]" not in run.stdout
+    assert "cannot be judged" not in run.stdout
 
 
 def test_state_and_passphrase_stay_in_the_project_and_belong_to_the_user_alone(clone: Clone) -> None:
@@ -106,10 +118,50 @@ def test_up_asks_before_it_makes_anything(clone: Clone) -> None:
     assert not clone.done("create")
 
 
+@contextmanager
+def edited(clone: Clone, name: str, old: str, new: str) -> Iterator[None]:
+    """A file of the clone with one text replaced, for a while; the file is made where it is not there."""
+    file = clone.root / name
+    before = file.read_text() if file.exists() else None
+    assert before is None or old in before
+    file.write_text(new if before is None else before.replace(old, new, 1))
+    try:
+        yield
+    finally:
+        file.unlink() if before is None else file.write_text(before)
+
+
+@pytest.mark.parametrize("command", ["preview", "up"])
+def test_a_mandatory_violation_is_exit_1_and_nothing_is_deployed(clone: Clone, command: str) -> None:
+    with edited(clone, "Pulumi.dev.yaml", "replicas: 4", "replicas: 8"):
+        options = ["--engine", "auto"] if command == "preview" else []
+        run = clone.gpuslice(command, "--stack", "dev", *options, PULUMI_OPTION_YES="true")
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert "replicas-within-cap" in run.stdout
+    assert "a mandatory policy is violated (see above); nothing was deployed" in run.stderr
+    assert not clone.done("create")
+
+
+def test_a_configuration_of_the_pack_reaches_the_engine(clone: Clone) -> None:
+    raised = json.dumps({"replicas-within-cap": {"maxReplicas": {"t4": 8}}, "slice-memory-floor": "disabled"})
+    with (
+        edited(clone, "Pulumi.prod.yaml", "replicas: 4", "replicas: 8"),
+        edited(clone, "policies.prod.json", "{}", raised),
+    ):
+        run = clone.gpuslice("preview", "--stack", "prod", "--engine", "auto")
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
 def test_up_and_down(clone: Clone) -> None:
     up = clone.gpuslice("up", "--stack", "dev", PULUMI_OPTION_YES="true")
     assert up.returncode == 0, up.stdout + up.stderr
     assert "kubernetes:karpenter.sh/v1:NodePool" in clone.done("create")
+    with edited(clone, "Pulumi.dev.yaml", "name: gpu-dev", "name: gpu-other"):
+        replaced = clone.gpuslice("up", "--stack", "dev", PULUMI_OPTION_YES="true")
+    assert replaced.returncode == 1, replaced.stdout + replaced.stderr
+    assert "mandatory no-replacement-without-break-glass" in replaced.stderr
+    assert "Cluster cluster: would be replaced" in replaced.stderr
+    assert not clone.done("delete")
     fault = "delete kubernetes:karpenter.sh/v1:NodePool t4-shared"
     failed = clone.gpuslice("down", "--stack", "dev", PULUMI_OPTION_YES="true", FAKE_PROVIDER_FAULT=fault)
     assert failed.returncode != 0

@@ -18,7 +18,7 @@ from policies.view import UNKNOWN
 Program = dict[str, dict[str, Any]]
 """Resource name to what base.yaml says of it."""
 Edit = Callable[[Program], None]
-DOCUMENTS = ("policy", "assumeRolePolicy")
+DOCUMENTS = ("policy", "assumeRolePolicy", "eventPattern")
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def put(name: str, *path_and_value: Any) -> Edit:
     def edit(program: Program) -> None:
         place = _place(program[name]["properties"], path)
         if isinstance(place, list) and last == len(place):
-            place.append(value)
+            place.append(copy.deepcopy(value))
         else:
-            place[last] = value
+            place[last] = copy.deepcopy(value)
 
     return edit
 
@@ -137,6 +137,8 @@ def _place(data: Any, path: Iterable[Any]) -> Any:
 @cache
 def _base() -> Program:
     entries = yaml.safe_load(Path(__file__).with_name("base.yaml").read_text(encoding="utf-8"))
+    # What an anchor repeats must not change everywhere at once.
+    entries = json.loads(json.dumps(entries))
     return {entry["name"]: entry for entry in entries}
 
 
@@ -150,16 +152,18 @@ def program_of(*edits: Edit) -> Program:
 
 def resources_of(*edits: Edit) -> list[Resource]:
     """The base program with these changes, as the rules get it."""
-    return [_resource(entry) for entry in program_of(*edits).values()]
+    program = program_of(*edits)
+    urns = {name: urn(name, entry["type"]) for name, entry in program.items()}
+    return [_resource(entry, urns) for entry in program.values()]
 
 
 def urn(name: str, type_: str) -> str:
     return f"urn:pulumi:prod::research::{type_}::{name}"
 
 
-def _resource(entry: Mapping[str, Any]) -> Resource:
+def _resource(entry: Mapping[str, Any], urns: Mapping[str, str]) -> Resource:
+    """`dependencies`, `propertyDependencies` and `parent` are names of resources; one that is not there counts not."""
     options = entry.get("options", {})
-    types = {name: e["type"] for name, e in _base().items()}
     return Resource(
         entry["type"],
         entry["name"],
@@ -167,9 +171,9 @@ def _resource(entry: Mapping[str, Any]) -> Resource:
         urn(entry["name"], entry["type"]),
         Options(options.get("protect", False), float(options.get("deleteTimeout", 0))),
         entry.get("provider", ""),
-        entry.get("parent", ""),
-        tuple(urn(name, types.get(name, "")) for name in entry.get("dependencies", ())),
-        entry.get("propertyDependencies", {}),
+        urns.get(entry.get("parent", ""), ""),
+        tuple(urns[name] for name in entry.get("dependencies", ()) if name in urns),
+        {key: tuple(urns[name] for name in names) for key, names in entry.get("propertyDependencies", {}).items()},
     )
 
 

@@ -35,6 +35,14 @@ def info(stub):
     return stub.GetAnalyzerInfo(empty_pb2.Empty())
 
 
+def _for_wire(value: Any) -> Any:
+    if value is UNKNOWN:
+        return RECORDED_UNKNOWN
+    if isinstance(value, Mapping):
+        return {key: _for_wire(item) for key, item in value.items()}
+    return [_for_wire(item) for item in value] if isinstance(value, list) else value
+
+
 def message_of(resource: Resource) -> Any:
     """A resource as the engine sends it: every number a double, what is unknown as the engine's mark."""
     options = resource.options
@@ -59,18 +67,22 @@ def message_of(resource: Resource) -> Any:
     )
 
 
-def _for_wire(value: Any) -> Any:
-    if value is UNKNOWN:
-        return RECORDED_UNKNOWN
-    if isinstance(value, Mapping):
-        return {key: _for_wire(item) for key, item in value.items()}
-    return [_for_wire(item) for item in value] if isinstance(value, list) else value
+BASE = {resource.name: message_of(resource) for resource in resources_of()}
 
 
 def diagnostics(stub: Any, resources: list[Resource]) -> list[Any]:
+    """What the pack says of a program. What is as in the base program, of which it has nothing to say, is asked about
+    only as a part of the stack."""
     messages = [message_of(resource) for resource in resources]
-    found = [d for m in messages for d in stub.Analyze(policy_pack._request(m)).diagnostics]
+    changed = [m for m in messages if m != BASE.get(m.name)]
+    found = [d for m in changed for d in stub.Analyze(policy_pack._request(m)).diagnostics]
     return found + list(stub.AnalyzeStack(analyzer_pb2.AnalyzeStackRequest(resources=messages)).diagnostics)
+
+
+def test_the_base_program_is_accepted_over_grpc(stub, info):
+    policy_pack.configure(stub, info, {})
+    assert [d for m in BASE.values() for d in stub.Analyze(policy_pack._request(m)).diagnostics] == []
+    assert diagnostics(stub, resources_of()) == []
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import story
+from admission_stack import Rules, installed
 
 from sandbox import controlplane, local
 from sandbox.build import Binaries, ensure_binaries
@@ -53,6 +54,13 @@ def cluster(control_plane: Sandbox) -> Iterator[Cluster]:
     connected = connect(control_plane.kubeconfig)
     yield connected
     connected.close()
+
+
+@pytest.fixture(scope="module")
+def rules(cluster: Cluster, control_plane: Sandbox) -> Iterator[Rules]:
+    """The admission rules, in force for the tests of one module."""
+    with installed(cluster, control_plane.kubeconfig) as found:
+        yield found
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ GOOD = {
             "zones": ["us-east-1a"],
             "sharing": {"mode": "time-slicing", "replicas": 4, "rename": True, "minMemory": "2Gi", "maxReplicas": 8},
             "ami": "al2023@v20260915",
+            "isolation": "default",
             "rootVolume": "100Gi",
             "limits": {"nodes": 10},
             "disruption": {

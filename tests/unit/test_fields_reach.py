@@ -129,6 +129,7 @@ CASES = {
     "PoolSettings.capacityReservations": Case("pools[1].capacityReservations", {"ids": ["cr-00000000000000000"]}),
     "PoolSettings.zones": Case("pools[0].zones", ["us-east-1b"]),
     "PoolSettings.ami": Case("pools[0].ami", "al2023@v20260801"),
+    "PoolSettings.isolation": Case("pools[0].isolation", "strict"),
     "PoolSettings.rootVolume": Case("pools[0].rootVolume", "101Gi"),
     "PoolSettings.efa": Case("pools[2].efa", False),
     "PoolSettings.limits": Case("pools[2].limits", {"nodes": 3}),

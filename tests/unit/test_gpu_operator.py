@@ -29,6 +29,7 @@ TAINTED = {
     "name": "fenced",
     "extraTaints": [{"key": "example.com/team", "value": "a", "effect": "NoExecute"}],
 }
+STRICT = {**SHARED, "isolation": "strict"}
 MPS = {**SHARED, "name": "t4-mps", "sharing": {"mode": "mps", "replicas": 4}}
 CHART = "GPU_OPERATOR_VALUES"
 RELEASE = "kubernetes:helm.sh/v3:Release"
@@ -265,7 +266,7 @@ def absent(chart: Mapping[str, Any], path: tuple[str, ...]) -> bool:
 
 
 @pytest.mark.skipif(CHART not in os.environ, reason=f"{CHART} does not name the chart's values.yaml (v26.7)")
-@pytest.mark.parametrize("given", [(SHARED, MIG, TAINTED, WHOLE), (BOTTLEROCKET,), (MPS,), (H100,)])
+@pytest.mark.parametrize("given", [(SHARED, MIG, TAINTED, WHOLE), (BOTTLEROCKET,), (MPS,), (H100,), (STRICT,)])
 def test_every_value_is_one_that_the_chart_knows(given):
     chart = yaml.safe_load(Path(os.environ[CHART]).read_text(encoding="utf-8"))
     found = of(*given)

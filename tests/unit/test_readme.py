@@ -18,6 +18,7 @@ from gpuslice.pools import Pool
 from gpuslice.project import read_settings, stack_file
 from gpuslice.settings import Model
 from offline import preview
+from policies import docs as policy_docs
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -100,7 +101,7 @@ def test_the_readme_names_every_make_target_and_every_command():
 def test_every_python_module_that_is_run_exists(path):
     for words in arguments_of("python", path):
         assert words[0] == "-m"
-        assert words[1] in {"pytest", "gpuslice.docs", "benchmarks"}
+        assert words[1] in {"pytest", "gpuslice.docs", "policies.docs", "benchmarks", "benchmarks.mutants"}
         for name in words[2:]:
             assert (ROOT / name).exists(), words
 
@@ -248,6 +249,10 @@ def test_the_house_names_folders_that_are_there():
 
 def test_the_page_of_settings_is_up_to_date():
     assert text_of(docs.PAGE) == docs.page(), "run: .venv/bin/python -m gpuslice.docs"
+
+
+def test_the_page_of_policies_is_what_their_records_say():
+    assert text_of(policy_docs.PAGE) == policy_docs.page(), "run: .venv/bin/python -m policies.docs"
 
 
 def models() -> dict[str, type[Model]]:

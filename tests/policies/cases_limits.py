@@ -1,0 +1,225 @@
+"""Cases of policies/rules/limits.py."""
+
+from base import Edit, accepted, drop, put, put_yaml, refused
+
+CAP, FLOOR, HAS = "replicas-within-cap", "slice-memory-floor", "gpu-pool-has-limits"
+COUNT, ONE_NODE = "limits-count-slices", "limits-allow-one-node"
+NODES, SLICES = "pool-nodes-capped", "pool-slices-capped"
+LIMITS = ("spec", "limits")
+LABELS = ("spec", "template", "metadata", "labels")
+TYPES = ("spec", "template", "spec", "requirements", 0, "values")
+OVERLAID = ("spec", "requirements", 1, "values")
+CAPACITY = ("spec", "capacity")
+SHARED, WHOLE = "nvidia.com/gpu.shared", "nvidia.com/gpu"
+PLUGIN_LABEL = "nvidia.com/device-plugin.config"
+
+
+def replicas(number: float, types: tuple[str, ...] = ("g5.xlarge", "g5.2xlarge"), gpus: int = 1) -> tuple[Edit, ...]:
+    """The pool `shared` with so many replicas, on these types of so many GPUs."""
+    return (
+        put_yaml("plugin-configs", "quarter", "sharing", "timeSlicing", "resources", 0, "replicas", number),
+        put("overlay-shared", *CAPACITY, SHARED, number * gpus),
+        put("pool-shared", *LIMITS, SHARED, 10 * number * gpus),
+        put("overlay-shared", *OVERLAID, list(types)),
+        put("pool-shared", *TYPES, list(types)),
+    )
+
+
+def caps(**numbers: int) -> dict[str, object]:
+    return {CAP: {"maxReplicas": numbers}}
+
+
+def floor(mib: int, cap: int = 4) -> dict[str, object]:
+    return caps(a10g=cap) | {FLOOR: {"minMemoryMiB": mib}}
+
+
+def user_data(*lines: str) -> Edit:
+    head = ("[settings.kubelet-device-plugins.nvidia]", 'device-sharing-strategy = "time-slicing"')
+    table = "[settings.kubelet-device-plugins.nvidia.time-slicing]"
+    return put("class-bottle", "spec", "userData", "\n".join((*head, table, *lines)))
+
+
+def mps(number: int, types: tuple[str, ...], gpus: int = 1) -> tuple[Edit, ...]:
+    """The pool `shared` under MPS, without the MIG pool, whose strategy the plugin refuses beside it."""
+    block = f"{{renameByDefault: true, resources: [{{name: gpu, replicas: {number}}}]}}"
+    return (
+        *replicas(number, types, gpus),
+        put("plugin-configs", "data", "quarter", f"sharing: {{mps: {block}}}"),
+        put("gpu-operator", "values", "mig", "strategy", "none"),
+        put("pool-mig", *LABELS, {}),
+        put("overlay-mig", *CAPACITY, {WHOLE: 8}),
+        put("pool-mig", *LIMITS, WHOLE, 16),
+    )
+
+
+def shared_instances(number: int) -> tuple[Edit, ...]:
+    """The pool `mig` with its smaller instances shared too."""
+    name = "nvidia.com/mig-1g.5gb.shared"
+    block = f"{{renameByDefault: true, failRequestsGreaterThanOne: true, resources: [{{name: mig-1g.5gb, replicas: {number}}}]}}"
+    return (
+        put("plugin-configs", "data", "instances", f"sharing: {{timeSlicing: {block}}}"),
+        put("pool-mig", *LABELS, PLUGIN_LABEL, "instances"),
+        put("overlay-mig", *CAPACITY, {WHOLE: 0, name: 24 * number, "nvidia.com/mig-2g.10gb": 16}),
+        put("pool-mig", *LIMITS, {"nodes": 2, name: 500, "nvidia.com/mig-2g.10gb": 32}),
+    )
+
+
+CASES = [
+    refused(CAP, "five", *replicas(5), says="shares nvidia.com/gpu 5 times; allowed on a10g: 2 to 4"),
+    refused(CAP, "over the option", config=caps(a10g=3), says="allowed on a10g: 2 to 3"),
+    accepted(CAP, "up to the option", *replicas(5), config=caps(a10g=5)),
+    accepted(CAP, "two", *replicas(2), config=caps(a10g=2)),
+    accepted(CAP, "written as a double", *replicas(4.0)),
+    accepted(CAP, "another model's option", config=caps(t4=2)),
+    refused(
+        CAP,
+        "the second type's model",
+        *replicas(4, ("g5.xlarge", "g6.xlarge")),
+        config=caps(l4=3),
+        says="allowed on l4: 2 to 3",
+    ),
+    refused(
+        CAP,
+        "the first type's model",
+        *replicas(4, ("g6.xlarge", "g5.xlarge")),
+        config=caps(l4=3),
+        says="allowed on l4: 2 to 3",
+    ),
+    accepted(
+        CAP,
+        "an entry that no pool uses",
+        put_yaml("plugin-configs", "tenth", "sharing", "timeSlicing", "resources", 0, "replicas", 40),
+    ),
+    refused(
+        CAP,
+        "the operator's default, without a label",
+        *replicas(5),
+        drop("pool-shared", *LABELS, PLUGIN_LABEL),
+        put("gpu-operator", "values", "devicePlugin", "config", "default", "quarter"),
+    ),
+    accepted(
+        CAP,
+        "no default for a pool with a label",
+        put("gpu-operator", "values", "devicePlugin", "config", "default", "tenth"),
+    ),
+    refused(CAP, "a type that the catalogue does not have", *replicas(5, ("g9.xlarge",)), says="does not have: 2 to 4"),
+    accepted(CAP, "such a type within every cap", *replicas(4, ("g9.xlarge",))),
+    refused(CAP, "such a type over the least cap", *replicas(4, ("g9.xlarge",)), config=caps(t4=3)),
+    refused(
+        CAP,
+        "Bottlerocket",
+        user_data("replicas = 5"),
+        put("overlay-bottle", *CAPACITY, SHARED, 5),
+        says="allowed on l4: 2 to 4",
+    ),
+    accepted(CAP, "Bottlerocket's default of two", user_data(), put("overlay-bottle", *CAPACITY, SHARED, 2)),
+    refused(CAP, "instances of MIG", *shared_instances(5), config={FLOOR: {"minMemoryMiB": 256}}, says="mig-1g.5gb 5"),
+    accepted(CAP, "instances of MIG, two times", *shared_instances(2)),
+    refused(CAP, "MPS", *mps(5, ("g5.xlarge",)), says="allowed on a10g: 2 to 4"),
+    accepted(CAP, "MPS within the cap", *mps(4, ("g5.xlarge",))),
+    refused(
+        CAP,
+        "MPS on an old GPU, whatever the option says",
+        *mps(17, ("p3dn.24xlarge",), 8),
+        config=caps(v100=48) | {FLOOR: {"minMemoryMiB": 256}},
+        says="allowed on v100: 2 to 16",
+    ),
+    accepted(
+        CAP,
+        "sixteen clients on an old GPU",
+        *mps(16, ("p3dn.24xlarge",), gpus=8),
+        config=caps(v100=48) | {FLOOR: {"minMemoryMiB": 256}},
+    ),
+    accepted(
+        CAP,
+        "more clients from compute capability 7.5 on",
+        *mps(17, ("g4dn.8xlarge",)),
+        config=caps(t4=48) | {FLOOR: {"minMemoryMiB": 256}},
+    ),
+    accepted(
+        CAP,
+        "time-slicing on an old GPU",
+        *replicas(17, ("p3dn.24xlarge",), gpus=8),
+        config=caps(v100=48) | {FLOOR: {"minMemoryMiB": 256}},
+    ),
+    # An A10G has 22888 MiB.
+    refused(FLOOR, "a MiB less", config=floor(5211), says="leaves each slice of g5.xlarge 5210 MiB of memory; allowed: 5211 or more"),
+    accepted(FLOOR, "to the MiB", config=floor(5210)),
+    refused(FLOOR, "the default floor", *replicas(15), config=caps(a10g=15), says="1013 MiB of memory; allowed: 1024 or more"),
+    accepted(FLOOR, "over the default floor", *replicas(14), config=caps(a10g=14)),
+    refused(
+        FLOOR,
+        "the second type",
+        *replicas(4, ("g5.xlarge", "g4dn.xlarge")),
+        config=floor(3585),
+        says="slice of g4dn.xlarge 3584 MiB",
+    ),
+    accepted(FLOOR, "both types", *replicas(4, ("g5.xlarge", "g4dn.xlarge")), config=floor(3584)),
+    refused(FLOOR, "an instance of MIG", *shared_instances(2), config=floor(2049), says="p4d.24xlarge 2048 MiB"),
+    accepted(FLOOR, "a whole instance of MIG", config=floor(5000)),
+    refused(HAS, "none", drop("pool-shared", *LIMITS), says="its limits: none"),
+    refused(HAS, "none on nodes", drop("pool-shared", *LIMITS, "nodes"), says="lacks spec.limits.nodes"),
+    refused(HAS, "a null on nodes", put("pool-shared", *LIMITS, "nodes", None), says="lacks spec.limits.nodes"),
+    refused(
+        HAS,
+        "cpu and memory alone",
+        put("pool-shared", *LIMITS, {"cpu": 100, "memory": "400Gi", "nodes": 10}),
+        says="such as nvidia.com/gpu (its limits: cpu, memory, nodes)",
+    ),
+    refused(HAS, "a null on slices", put("pool-shared", *LIMITS, SHARED, None), says="such as nvidia.com/gpu"),
+    refused(HAS, "another maker's", put("pool-shared", *LIMITS, {"nodes": 10, "amd.com/gpu": 10})),
+    accepted(HAS, "written as texts", put("pool-shared", *LIMITS, {"nodes": "10", SHARED: "40"})),
+    accepted(HAS, "no GPUs", drop("pool-general", *LIMITS)),
+    refused(
+        COUNT,
+        "GPUs where slices are offered",
+        put("pool-shared", *LIMITS, {"nodes": 10, WHOLE: 10}),
+        says="limits nvidia.com/gpu, and not nvidia.com/gpu.shared",
+    ),
+    refused(
+        COUNT,
+        "slices where GPUs are offered",
+        put("pool-whole", *LIMITS, {"nodes": 4, SHARED: 16}),
+        says="and not nvidia.com/gpu, which",
+    ),
+    refused(COUNT, "one profile of two", drop("pool-mig", *LIMITS, "nvidia.com/mig-2g.10gb"), says="not nvidia.com/mig-2g"),
+    refused(
+        COUNT, "Bottlerocket", put("pool-bottle", *LIMITS, {"nodes": 3, WHOLE: 3}), says="not nvidia.com/gpu.shared"
+    ),
+    accepted(COUNT, "another limit besides", put("pool-shared", *LIMITS, WHOLE, 10)),
+    refused(
+        ONE_NODE,
+        "one slice short",
+        put("pool-shared", *LIMITS, SHARED, 3),
+        says="limits nvidia.com/gpu.shared to 3, and one g5.xlarge has 4",
+    ),
+    accepted(ONE_NODE, "one node exactly", put("pool-shared", *LIMITS, SHARED, "4")),
+    accepted(ONE_NODE, "a text that sorts before", put("pool-mig", *LIMITS, "nvidia.com/mig-1g.5gb", "100")),
+    refused(ONE_NODE, "a text that sorts behind", put("pool-mig", *LIMITS, "nvidia.com/mig-1g.5gb", "9")),
+    refused(ONE_NODE, "the second profile", put("pool-mig", *LIMITS, "nvidia.com/mig-2g.10gb", 15.0), says="to 15.0, and"),
+    refused(ONE_NODE, "the largest type", put("pool-whole", *LIMITS, WHOLE, 3), says="one g6e.12xlarge has 4"),
+    refused(
+        ONE_NODE, "one GPU on a large type", put("pool-whole", *LIMITS, WHOLE, 1), says="one g6e.12xlarge has 4"
+    ),
+    refused(ONE_NODE, "cpu of the second type", put("pool-shared", *LIMITS, "cpu", 7), says="cpu to 7, and one g5.2xlarge"),
+    refused(ONE_NODE, "a part of a cpu", put("pool-shared", *LIMITS, "cpu", "500m"), says="to 0.5"),
+    accepted(ONE_NODE, "cpu of one node", put("pool-shared", *LIMITS, "cpu", "8000m")),
+    accepted(ONE_NODE, "a resource that its nodes do not have", put("pool-shared", *LIMITS, "nvidia.com/gpu.other", 1)),
+    refused(NODES, "one more", put("pool-shared", *LIMITS, "nodes", 51), says="limits.nodes to 51; allowed: 1 to 50"),
+    refused(NODES, "one more, as a text", put("pool-shared", *LIMITS, "nodes", "51")),
+    refused(NODES, "none", put("pool-shared", *LIMITS, "nodes", 0), says="to 0; allowed: 1 to 50"),
+    refused(NODES, "over the option", config={NODES: {"maxNodes": 9}}, says="allowed: 1 to 9"),
+    accepted(NODES, "the most", put("pool-shared", *LIMITS, "nodes", 50.0)),
+    accepted(NODES, "one", put("pool-shared", *LIMITS, "nodes", 1)),
+    accepted(NODES, "a text that sorts behind", put("pool-shared", *LIMITS, "nodes", "9")),
+    accepted(NODES, "no GPUs", put("pool-general", *LIMITS, "nodes", 1000)),
+    refused(SLICES, "one more", put("pool-shared", *LIMITS, SHARED, 2001), says="to 2001; allowed: 1 to 2000"),
+    refused(SLICES, "in thousands", put("pool-shared", *LIMITS, SHARED, "3k"), says="to 3k; allowed"),
+    refused(SLICES, "the second profile", put("pool-mig", *LIMITS, "nvidia.com/mig-2g.10gb", 2001)),
+    refused(SLICES, "none", put("pool-shared", *LIMITS, SHARED, 0), says="to 0; allowed"),
+    refused(SLICES, "over the option", config={SLICES: {"maxSlices": 47}}, says="to 48; allowed: 1 to 47"),
+    accepted(SLICES, "the most", put("pool-shared", *LIMITS, SHARED, 2000)),
+    accepted(SLICES, "a text that sorts behind", put("pool-shared", *LIMITS, SHARED, "300")),
+    accepted(SLICES, "other resources", put("pool-shared", *LIMITS, "cpu", 5000)),
+    accepted(SLICES, "no GPUs", put("pool-general", *LIMITS, WHOLE, 0)),
+]

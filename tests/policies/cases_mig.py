@@ -1,0 +1,3 @@
+"""Cases of policies/rules/mig.py."""
+
+CASES = []

@@ -1,0 +1,363 @@
+"""Cases of policies/rules/tenancy.py."""
+
+from email.mime.multipart import MIMEMultipart
+from email.mime.nonmultipart import MIMENonMultipart
+
+import yaml
+from base import accepted, drop, like, put, put_head, refused, without
+
+SECURITY, QUOTA, CLOSED = "namespace-pod-security", "quota-counts-slices", "admission-fails-closed"
+EPHEMERAL, BOUND = "admission-covers-ephemeral-containers", "admission-is-bound"
+PARAMETERS, BY_NAME, ISOLATION = "admission-needs-parameters", "admission-exempts-by-name", "shared-al2023-isolation"
+LABELS = ("namespace", "metadata", "labels")
+ENFORCE = "pod-security.kubernetes.io/enforce"
+HARD = ("quota", "spec", "hard")
+MATCH = ("guard", "spec", "matchConstraints")
+RULE = (*MATCH, "resourceRules", 0)
+SELECTOR = ("guard-binding", "spec", "matchResources", "namespaceSelector")
+REF = ("guard-binding", "spec", "paramRef")
+PODS = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["pods"]}
+EPHEMERALS = PODS | {"resources": ["pods/ephemeralcontainers"]}
+USER_DATA = ("class-shared", "spec", "userData")
+RUNTIME = "io.containerd.cri.v1.runtime"
+
+
+def named(name):
+    return put("namespace", "metadata", "name", name)
+
+
+def privileged(name):
+    return put(*LABELS, ENFORCE, "privileged"), named(name)
+
+
+def exempt(key="kubernetes.io/metadata.name", operator="NotIn", **fields):
+    return {"key": key, "operator": operator, "values": ["kube-system"]} | fields
+
+
+def narrowed(*rules, field="resourceRules"):
+    return put("guard-binding", "spec", "matchResources", field, list(rules))
+
+
+def quota_for(namespace, **hard):
+    return like(
+        f"quota-{namespace}",
+        "quota",
+        put(f"quota-{namespace}", "metadata", "namespace", namespace),
+        put(f"quota-{namespace}", "spec", "hard", hard or {"requests.nvidia.com/gpu.shared": "1"}),
+    )
+
+
+def node_config(name="runc", plugin=RUNTIME, comment=""):
+    config = f'[plugins."{plugin}".containerd]\ndefault_runtime_name = "{name}"\n{comment}'
+    return yaml.safe_dump({"kind": "NodeConfig", "spec": {"containerd": {"config": config}}})
+
+
+def archive(*parts, kind="node.eks.aws"):
+    found = MIMEMultipart(boundary="b")
+    for text in parts:
+        part = MIMENonMultipart("application", kind)
+        part.set_payload(text)
+        found.attach(part)
+    return found.as_string()
+
+
+TWO = quota_for("speech")
+
+CASES = [
+    refused(
+        SECURITY,
+        "no labels",
+        drop("namespace", "metadata", "labels"),
+        says=f"Namespace vision: lacks the label {ENFORCE}",
+    ),
+    refused(
+        SECURITY,
+        "warnings alone",
+        drop(*LABELS, ENFORCE),
+        put(*LABELS, "pod-security.kubernetes.io/warn", "restricted"),
+        put(*LABELS, "pod-security.kubernetes.io/audit", "restricted"),
+    ),
+    refused(
+        SECURITY,
+        "no level",
+        put(*LABELS, ENFORCE, "strict"),
+        says="'strict'; allowed: privileged, baseline, restricted",
+    ),
+    refused(SECURITY, "privileged", put(*LABELS, ENFORCE, "privileged"), says="allowed for: gpu-operator, kube-system"),
+    refused(SECURITY, "privileged, a name that only starts alike", *privileged("kube-system-2")),
+    refused(
+        SECURITY,
+        "privileged, not in the option",
+        *privileged("karpenter"),
+        config={SECURITY: {"privileged": ["vision"]}},
+    ),
+    accepted(SECURITY, "baseline", put(*LABELS, ENFORCE, "baseline")),
+    *(
+        accepted(SECURITY, f"privileged {name}", *privileged(name))
+        for name in ("gpu-operator", "kube-system", "karpenter")
+    ),
+    accepted(
+        SECURITY, "privileged, in the option", *privileged("vision"), config={SECURITY: {"privileged": ["vision"]}}
+    ),
+    refused(
+        QUOTA,
+        "the plain name",
+        put(*HARD, "nvidia.com/gpu", "8"),
+        says="limits nvidia.com/gpu, which nothing counts; allowed: requests.nvidia.com/gpu",
+    ),
+    refused(
+        QUOTA, "limits", put(*HARD, {"limits.nvidia.com/mig-1g.5gb": 1}), says="allowed: requests.nvidia.com/mig-1g.5gb"
+    ),
+    refused(QUOTA, "a half", put(*HARD, "requests.nvidia.com/gpu", "500m"), says="to 500m; allowed: whole numbers"),
+    refused(QUOTA, "a fraction", put(*HARD, "requests.nvidia.com/gpu", 1.5), says="to 1.5"),
+    refused(QUOTA, "nothing", put(*HARD, "requests.nvidia.com/gpu", None), says="to None"),
+    accepted(
+        QUOTA,
+        "numbers in other forms",
+        put(*HARD, {"requests.nvidia.com/gpu": 4.0, "requests.nvidia.com/mig-1g.5gb": "2k"}),
+    ),
+    accepted(QUOTA, "other things", put(*HARD, {"requests.cpu": "500m", "limits.cpu": "1500m", "pods": 3})),
+    refused(
+        CLOSED, "ignored", put("guard", "spec", "failurePolicy", "Ignore"), says="failurePolicy Ignore; allowed: Fail"
+    ),
+    refused(
+        CLOSED,
+        "ignored, when pods are updated",
+        put("guard", "spec", "failurePolicy", "Ignore"),
+        put(*RULE, "operations", ["UPDATE"]),
+    ),
+    accepted(CLOSED, "the default", drop("guard", "spec", "failurePolicy")),
+    accepted(
+        CLOSED,
+        "not on pods",
+        put("guard", "spec", "failurePolicy", "Ignore"),
+        put(*RULE, "resources", ["services", "pods/log", "pods/*"]),
+    ),
+    accepted(
+        CLOSED,
+        "on pods that go",
+        put("guard", "spec", "failurePolicy", "Ignore"),
+        put(*RULE, "operations", ["DELETE", "CONNECT"]),
+    ),
+    accepted(
+        CLOSED,
+        "on pods of another group",
+        put("guard", "spec", "failurePolicy", "Ignore"),
+        put(*RULE, "apiGroups", ["metrics.k8s.io"]),
+    ),
+    refused(
+        EPHEMERAL, "pods alone", put(*RULE, "resources", ["pods"]), says="not of pods/ephemeralcontainers (UPDATE)"
+    ),
+    refused(EPHEMERAL, "every resource, no subresource", put(*RULE, "resources", ["*"])),
+    refused(EPHEMERAL, "pods alone, of any group", put(*RULE, "resources", ["pods"]), put(*RULE, "apiGroups", ["*"])),
+    refused(EPHEMERAL, "not when it is updated", put(*RULE, "operations", ["CREATE"])),
+    refused(EPHEMERAL, "of some pods", put(*MATCH, "resourceRules", [PODS, EPHEMERALS | {"resourceNames": ["a"]}])),
+    refused(EPHEMERAL, "excluded", put(*MATCH, "excludeResourceRules", [EPHEMERALS])),
+    refused(
+        EPHEMERAL, "excluded for some", put(*MATCH, "excludeResourceRules", [EPHEMERALS | {"resourceNames": ["a"]}])
+    ),
+    refused(EPHEMERAL, "another subresource", put(*RULE, "resources", ["pods", "pods/status", "*/exec"])),
+    *(
+        accepted(EPHEMERAL, f"as {name}", put(*RULE, "resources", ["pods", name]))
+        for name in ("pods/*", "*/ephemeralcontainers", "pods/ephemeralcontainers")
+    ),
+    accepted(EPHEMERAL, "everything", put(*RULE, PODS | {"resources": ["*/*"], "apiGroups": ["*"]})),
+    accepted(
+        EPHEMERAL, "in a second rule", put(*RULE, "resources", ["pods"]), put(*MATCH, "resourceRules", 1, EPHEMERALS)
+    ),
+    accepted(
+        EPHEMERAL,
+        "something else is excluded",
+        put(*MATCH, "excludeResourceRules", [PODS | {"resources": ["pods/log"]}]),
+    ),
+    accepted(EPHEMERAL, "not on pods", put(*RULE, "resources", ["services"])),
+    accepted(EPHEMERAL, "on some pods", put(*RULE, PODS | {"resourceNames": ["a"]})),
+    accepted(EPHEMERAL, "pods are excluded", put(*RULE, PODS), put(*MATCH, "excludeResourceRules", [PODS])),
+    refused(
+        BOUND, "no binding", without("guard-binding"), says="one-slice: has no binding, without which it judges nothing"
+    ),
+    refused(BOUND, "a binding of another", put("guard-binding", "spec", "policyName", "one-slice-2")),
+    refused(BOUND, "a binding of another, by its source", put("guard-binding", "spec", "policyName", "<unknown>")),
+    refused(
+        BOUND,
+        "it audits",
+        put("guard-binding", "spec", "validationActions", ["Audit", "Warn"]),
+        says="has no binding that denies pods and their ephemeral containers",
+    ),
+    refused(BOUND, "it denies nothing", drop("guard-binding", "spec", "validationActions")),
+    refused(BOUND, "it denies something else", narrowed(PODS | {"resources": ["services"]})),
+    refused(BOUND, "it denies pods alone", narrowed(PODS)),
+    refused(BOUND, "it denies ephemeral containers alone", narrowed(EPHEMERALS)),
+    refused(BOUND, "it excludes pods", narrowed(PODS, field="excludeResourceRules")),
+    refused(BOUND, "it excludes ephemeral containers", narrowed(EPHEMERALS, field="excludeResourceRules")),
+    refused(
+        BOUND,
+        "one of two",
+        like("other", "guard", put("other", "metadata", "name", "other")),
+        says="ValidatingAdmissionPolicy other: has no binding",
+    ),
+    refused(BOUND, "not on pods, and no binding", put(*RULE, "resources", ["services"]), without("guard-binding")),
+    accepted(BOUND, "it says what its policy says", narrowed(PODS, EPHEMERALS)),
+    accepted(
+        BOUND, "it excludes something else", narrowed(PODS | {"resources": ["pods/log"]}, field="excludeResourceRules")
+    ),
+    accepted(
+        BOUND,
+        "by its source",
+        put("guard-binding", "spec", "policyName", "<unknown>"),
+        put_head("guard-binding", "propertyDependencies", {"spec": ["guard"]}),
+    ),
+    accepted(
+        BOUND,
+        "by its dependency",
+        put("guard-binding", "spec", "policyName", "<unknown>"),
+        put_head("guard-binding", "dependencies", ["guard"]),
+    ),
+    accepted(
+        BOUND,
+        "a second binding warns",
+        like("warning", "guard-binding", put("warning", "spec", "validationActions", ["Warn"])),
+    ),
+    accepted(
+        BOUND,
+        "not on pods, and it warns",
+        put(*RULE, "resources", ["services"]),
+        put("guard-binding", "spec", "validationActions", ["Warn"]),
+    ),
+    refused(
+        PARAMETERS, "allowed", put(*REF, {"name": "x", "parameterNotFoundAction": "Allow"}), says="Allow; allowed: Deny"
+    ),
+    refused(PARAMETERS, "not said", put(*REF, {"name": "x"}), says="parameterNotFoundAction unset"),
+    accepted(PARAMETERS, "denied", put(*REF, {"name": "x", "parameterNotFoundAction": "Deny"})),
+    accepted(
+        PARAMETERS,
+        "a warning",
+        like("warning", "guard-binding"),
+        put("warning", "spec", "validationActions", ["Warn"]),
+        put("warning", "spec", "paramRef", {"name": "x", "parameterNotFoundAction": "Allow"}),
+    ),
+    accepted(
+        PARAMETERS,
+        "not on pods",
+        put(*RULE, "resources", ["services"]),
+        put(*REF, {"name": "x", "parameterNotFoundAction": "Allow"}),
+    ),
+    refused(
+        BY_NAME, "a label", put(*SELECTOR, "matchLabels", {"team": "a"}), says="chooses namespaces by the label team"
+    ),
+    refused(
+        BY_NAME,
+        "a label, in an expression",
+        put(*SELECTOR, "matchExpressions", [exempt(), exempt("skip")]),
+        says="skip",
+    ),
+    refused(
+        BY_NAME,
+        "nothing has it",
+        put(*SELECTOR, "matchExpressions", [exempt(operator="DoesNotExist")]),
+        says="DoesNotExist",
+    ),
+    refused(
+        BY_NAME,
+        "the policy itself",
+        put(*MATCH, "namespaceSelector", {"matchLabels": {"team": "a"}}),
+        says="ValidatingAdmissionPolicy one-slice: chooses",
+    ),
+    refused(
+        BY_NAME,
+        "labels of pods",
+        put("guard-binding", "spec", "matchResources", "objectSelector", {"matchLabels": {"a": "b"}}),
+        says="chooses objects by their labels",
+    ),
+    refused(
+        BY_NAME, "labels of pods, in the policy", put(*MATCH, "objectSelector", {"matchExpressions": [exempt("skip")]})
+    ),
+    accepted(BY_NAME, "names", put(*SELECTOR, "matchExpressions", [exempt(), exempt(operator="In")])),
+    accepted(BY_NAME, "one name", put(*SELECTOR, "matchLabels", {"kubernetes.io/metadata.name": "vision"})),
+    accepted(BY_NAME, "empty", put(*SELECTOR, {}), put(*MATCH, "objectSelector", {"matchLabels": {}})),
+    accepted(
+        BY_NAME, "not on pods", put(*RULE, "resources", ["services"]), put(*SELECTOR, "matchLabels", {"team": "a"})
+    ),
+    refused(
+        ISOLATION,
+        "two tenants",
+        TWO,
+        says="NodePool shared: shares nodes that offer nvidia.com/gpu.shared between the namespaces speech, vision, ",
+    ),
+    refused(
+        ISOLATION,
+        "MIG",
+        quota_for("a", **{"requests.nvidia.com/mig-1g.5gb": 1}),
+        quota_for("b", **{"requests.nvidia.com/mig-1g.5gb": 1}),
+        says="NodePool mig",
+    ),
+    refused(
+        ISOLATION,
+        "whole GPUs",
+        quota_for("a", **{"requests.nvidia.com/gpu": 1}),
+        quota_for("b", **{"requests.nvidia.com/gpu": 1}),
+        says="NodePool whole",
+    ),
+    refused(
+        ISOLATION,
+        "an AMI by its family",
+        TWO,
+        put("class-shared", "spec", "amiSelectorTerms", [{"id": "ami-0123456789abcdef0"}]),
+        put("class-shared", "spec", "amiFamily", "AL2023"),
+        config={"gpu-pool-ami-by-alias": "disabled"},
+    ),
+    *(
+        refused(ISOLATION, name, TWO, put(*USER_DATA, text))
+        for name, text in {
+            "a script": "#!/bin/bash\n# default_runtime_name = 'runc'\ntrue: [\n",
+            "other user data": "kind: NodeConfig\n",
+            "the image's runtime": node_config("nvidia"),
+            "a runtime of the same maker": node_config("nvidia-cdi"),
+            "an old name beside a new one": node_config(plugin="io.containerd.grpc.v1.cri", comment=f"# {RUNTIME}\n"),
+            "an old name beside another new one": node_config(
+                plugin="io.containerd.grpc.v1.cri", comment='[plugins."io.containerd.cri.v1.images"]\n'
+            ),
+            "another plugin": node_config(plugin="io.containerd.other"),
+            "no TOML": node_config(comment="["),
+            "a part of another kind": archive(node_config(), kind="x-other"),
+            "a part in another encoding": archive("a2luZDogTm9kZUNvbmZpZwo="),
+            "taken back by a later part": archive(node_config(), node_config("nvidia")),
+        }.items()
+    ),
+    *(
+        accepted(ISOLATION, name, TWO, put(*USER_DATA, text))
+        for name, text in {
+            "the runtime is overridden": node_config(),
+            "overridden with a name of one's own": node_config("crun"),
+            "overridden in the old schema": node_config(plugin="io.containerd.grpc.v1.cri"),
+            "overridden in an archive": archive("kind: NodeConfig\n", node_config()),
+            "overridden in an archive that starts with its version": "MIME-Version: 1.0\n"
+            + archive(node_config()).replace("MIME-Version: 1.0\n", "", 1),
+            "overridden, then something else": archive(node_config("nvidia"), node_config(), "kind: NodeConfig\n"),
+            "overridden after an empty line": "\n" + archive(node_config()),
+        }.items()
+    ),
+    accepted(ISOLATION, "the second tenant has none", quota_for("speech", **{"requests.nvidia.com/gpu.shared": "0"})),
+    accepted(
+        ISOLATION, "the second tenant has another resource", quota_for("speech", **{"requests.nvidia.com/gpu": 4})
+    ),
+    accepted(ISOLATION, "one tenant with two quotas", like("more", "quota", put("more", "metadata", "name", "more"))),
+    accepted(
+        ISOLATION,
+        "Bottlerocket alone",
+        TWO,
+        put("pool-shared", "spec", "template", "metadata", "labels", "nvidia.com/device-plugin.config", "whole"),
+        put("pool-shared", "spec", "limits", {"nodes": 10, "nvidia.com/gpu": 10}),
+        without("overlay-shared"),
+        put_head("pool-shared", "dependencies", ["karpenter", "karpenter-crd", "class-shared"]),
+    ),
+    accepted(
+        ISOLATION,
+        "one GPU on a node",
+        quota_for("a", **{"requests.nvidia.com/gpu": 1}),
+        quota_for("b", **{"requests.nvidia.com/gpu": 1}),
+        put("pool-whole", "spec", "template", "spec", "requirements", 1, "values", ["2"]),
+        put("pool-whole", "spec", "limits", {"nodes": 4, "nvidia.com/gpu": 4}),
+    ),
+    accepted(ISOLATION, "a node class that is not here", TWO, without("class-shared")),
+]

@@ -1,0 +1,116 @@
+"""Pods and workloads, judged by the real API server and by a reference in plain Python."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+
+import pytest
+from admission_cases import Case, cases
+from admission_client import Verdict
+from admission_pods import EXEMPT, SHARED, container, named, on_t4, workload
+from admission_random import Pods
+from admission_reference import as_pod, broken
+from admission_stack import Rules
+
+from gpuslice.manifests.admission_rules import pod_rules, pool_rules
+from gpuslice.manifests.karpenter import pool_manifests
+
+pytestmark = pytest.mark.sandbox
+
+RULES = [rule.name for rule in (*pod_rules("true"), *pool_rules())]
+KINDS = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob")
+TABLE = cases()
+by_name = pytest.mark.parametrize("case", TABLE, ids=lambda case: f"{case.namespace}: {case.name}")
+
+
+def test_the_table_is_large_and_has_every_rule_alone():
+    """A pod that breaks one rule and no other shows that this rule refuses it."""
+    assert len(TABLE) >= 60
+    assert len({(c.namespace, c.name) for c in TABLE}) == len(TABLE)
+    assert {rule for c in TABLE if len(c.breaks) == 1 for rule in c.breaks} == set(RULES)
+    assert {rule for c in TABLE if len(c.breaks) == 1 and c.told for rule in c.breaks} == set(RULES)
+    assert sum(not c.breaks for c in TABLE) >= 30
+
+
+@by_name
+def test_a_pod_gets_its_verdict(rules, case: Case):
+    verdict = rules.api.create(named(case.pod, "tried", case.namespace))
+    assert_verdict(verdict, case.breaks)
+    if len(case.breaks) == 1:
+        assert case.told in verdict.message
+
+
+def assert_verdict(verdict: Verdict, breaks: frozenset[str] | set[str]) -> None:
+    assert verdict.admitted == (not breaks), verdict.message
+    # The server names the first rule alone.
+    assert verdict.refused_by <= breaks
+    if breaks:
+        assert verdict.status == 403
+
+
+@by_name
+def test_a_deployment_is_taken_with_a_warning_for_each_rule(rules, case: Case):
+    verdict = rules.api.create(workload(case.pod, "Deployment", "tried", case.namespace))
+    assert verdict.admitted, verdict.message
+    assert verdict.warned_by == (case.breaks if case.template_breaks is None else case.template_breaks)
+    if len(case.breaks) == 1 and case.template_breaks is None:
+        assert any(case.told in warning for warning in verdict.warnings)
+
+
+@by_name
+def test_the_reference_says_the_same(case: Case):
+    """So that it can be trusted with pods that nobody looked at."""
+    template = case.breaks if case.template_breaks is None else case.template_breaks
+    assert broken(as_pod(case.pod), case.namespace) == case.breaks
+    assert broken(case.pod, case.namespace) == template
+
+
+def test_random_pods_are_judged_as_the_reference_judges_them(rules):
+    """150 pods, and a Deployment of each, whose warnings tell every rule that it breaks."""
+    pods, seen = Pods(seed=4), Counter[str]()
+    for _ in range(150):
+        made, namespace = pods.one()
+        expected = broken(as_pod(made), namespace)
+        seen.update(expected or {"admitted"})
+        verdict = rules.api.create(named(made, "random", namespace))
+        assert verdict.admitted == (not expected), (made, namespace, expected, verdict.message)
+        assert verdict.refused_by <= expected, (made, namespace)
+        warned = rules.api.create(workload(made, "Deployment", "random", namespace)).warned_by
+        assert warned == broken(made, namespace), (made, namespace)
+    assert set(RULES) <= seen.keys()
+    assert seen["admitted"] >= 20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_workload_is_warned_of_at_once(rules, kind):
+    good, bad = on_t4(), on_t4(container(limits={SHARED: 2}), hint=None)
+    assert rules.api.create(workload(good, kind, "tried", "team-a")).warnings == ()
+    verdict = rules.api.create(workload(bad, kind, "tried", "team-a"))
+    assert verdict.admitted
+    assert verdict.warned_by == {"one-slice-per-container", "memory-hint-required"}
+    assert rules.api.create(workload(bad, kind, "tried", EXEMPT)).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "number"), [("1", 1), ("1000m", 1), ("0", 0), ("2", 2), ("2000m", 2), ("1k", 1000), ("1M", 1_000_000)]
+)
+def test_a_quantity_is_a_number_however_it_is_written(rules, given, number):
+    """Text and numbers come to the rules alike; the same in the limits of a NodePool, which nobody rewrites."""
+    verdicts = [
+        rules.api.create(named(on_t4(container(limits={SHARED: amount})), "tried", "team-a"))
+        for amount in (given, number)
+    ]
+    assert len({(v.status, v.message) for v in verdicts}) == 1
+    assert verdicts[0].admitted == (number == 1)
+    judged = [with_limit(rules, amount) for amount in (given, number)]
+    assert judged[0].refused_by == judged[1].refused_by == (set() if number <= 8 else {"pool-keeps-limits"})
+
+
+def with_limit(rules: Rules, slices: str | int) -> Verdict:
+    """The NodePool `t4`, which may have 8 slices, with another limit."""
+    (wanted,) = [p for p in rules.pools if p.name == "t4"]
+    changed = copy.deepcopy(pool_manifests(wanted, rules.settings)[-1])
+    assert changed["spec"]["limits"][SHARED] == "8"
+    changed["spec"]["limits"][SHARED] = slices
+    return rules.really(changed)

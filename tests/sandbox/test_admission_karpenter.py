@@ -1,0 +1,213 @@
+"""Karpenter's pools and node classes, whoever writes them: what buys a GPU has a taint and a limit."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from admission_pods import SHARED, Manifest
+from admission_stack import INSTANCE_TYPE, TAINT, Rules, node_pool, requires
+
+from gpuslice.manifests.karpenter import pool_manifests
+
+pytestmark = pytest.mark.sandbox
+
+NODES = {"nodes": 4}
+NO_GPU = [
+    requires(INSTANCE_TYPE, "In", "m7i.large", "c7i.large"),
+    requires("family", "In", "m7i", "r7g", "inf2", "trn1"),
+    requires("category", "In", "c", "m", "r"),
+    requires("category", "NotIn", "g", "gr", "p"),
+    requires("gpu-count", "DoesNotExist"),
+    requires("gpu-name", "DoesNotExist"),
+    requires("gpu-manufacturer", "NotIn", "nvidia"),
+    requires("gpu-manufacturer", "In", "amd"),
+]
+GPU = [
+    requires(INSTANCE_TYPE, "In", "m7i.large", "g4dn.xlarge"),
+    requires(INSTANCE_TYPE, "In", "p6-b200.48xlarge"),
+    requires(INSTANCE_TYPE, "In", "g9.xlarge"),
+    requires(INSTANCE_TYPE, "NotIn", "g4dn.xlarge"),
+    requires("family", "In", "m7i", "gr6"),
+    requires("family", "NotIn", "g4dn"),
+    requires("category", "In", "c", "g"),
+    requires("category", "In", "gr"),
+    requires("category", "NotIn", "g", "p"),
+    requires("gpu-count", "Exists"),
+    requires("gpu-count", "Gt", "0"),
+    requires("gpu-name", "In", "t4"),
+    requires("gpu-manufacturer", "In", "nvidia", "amd"),
+    requires("cpu", "Gt", "3"),
+]
+
+
+def label(found: Manifest) -> str:
+    return f"{found['key'].split('/')[-1]} {found['operator']} {','.join(found.get('values', ()))}"
+
+
+@pytest.mark.parametrize("found", NO_GPU, ids=label)
+def test_a_pool_that_keeps_gpus_out_needs_neither_taint_nor_limit(rules, found):
+    assert rules.api.create(node_pool("other", found)).admitted
+
+
+@pytest.mark.parametrize("found", GPU, ids=label)
+def test_a_pool_that_can_buy_a_gpu_needs_taint_and_limit(rules, found):
+    assert rules.api.create(node_pool("other", found, limits=NODES, taints=[TAINT])).admitted
+    assert rules.api.create(node_pool("other", found, limits=NODES)).refused_by == {"gpu-pool-taint"}
+    assert rules.api.create(node_pool("other", found, taints=[TAINT])).refused_by == {"gpu-pool-limits"}
+
+
+def test_a_pool_that_says_nothing_of_its_instances_can_buy_a_gpu(rules):
+    verdict = rules.api.create(node_pool("other", limits=NODES))
+    assert verdict.refused_by == {"gpu-pool-taint"}
+    assert "require karpenter.k8s.aws/instance-category NotIn g, gr, p" in verdict.message
+
+
+@pytest.mark.parametrize(
+    "taint",
+    [
+        {**TAINT, "key": "nvidia.com/gpus"},
+        {**TAINT, "key": "nvidia.com"},
+        {**TAINT, "value": "false"},
+        {**TAINT, "value": "present"},
+        {**TAINT, "effect": "NoExecute"},
+        {**TAINT, "effect": "PreferNoSchedule"},
+        {"key": "nvidia.com/gpu", "effect": "NoSchedule"},
+    ],
+    ids=str,
+)
+def test_the_taint_is_exactly_that_one(rules, taint):
+    assert rules.api.create(node_pool("other", limits=NODES, taints=[taint])).refused_by == {"gpu-pool-taint"}
+    assert rules.api.create(node_pool("other", limits=NODES, taints=[taint, TAINT])).admitted or (
+        taint["effect"] == "NoSchedule" and taint["key"] == TAINT["key"]
+    )
+
+
+def test_a_taint_that_goes_once_the_node_is_up_does_not_count(rules):
+    started = node_pool("other", limits=NODES, startupTaints=[TAINT])
+    assert rules.api.create(started).refused_by == {"gpu-pool-taint"}
+
+
+@pytest.mark.parametrize(
+    ("limits", "enough"),
+    [({"nodes": "3"}, True), ({"nvidia.com/gpu": 8}, True), ({SHARED: "8"}, True), ({"cpu": "100"}, False)],
+)
+def test_the_limit_is_one_of_nodes_or_of_gpus(rules, limits, enough):
+    verdict = rules.api.create(node_pool("other", limits=limits, taints=[TAINT]))
+    assert verdict.refused_by == (set() if enough else {"gpu-pool-limits"})
+
+
+def test_every_object_of_the_stack_itself_is_admitted(rules):
+    for pool in rules.pools:
+        for manifest in pool_manifests(pool, rules.settings):
+            if manifest["kind"] != "NodeOverlay":
+                assert rules.really(manifest).admitted
+
+
+def of_pool(rules: Rules, kind: str, name: str) -> Manifest:
+    (pool,) = [p for p in rules.pools if p.name == name]
+    return copy.deepcopy(next(m for m in pool_manifests(pool, rules.settings) if m["kind"] == kind))
+
+
+def taints(spec: Manifest) -> list[Manifest]:
+    found: list[Manifest] = spec["template"]["spec"]["taints"]
+    return found
+
+
+CHANGES: dict[str, tuple[str, Callable[[Manifest], Any], str]] = {
+    "no MIG taint": ("a100-mig", lambda s: taints(s).pop(), "gpu-slicing.io/pool=a100-mig:NoSchedule is missing"),
+    "another pool's taint": ("a100-mig", lambda s: taints(s)[1].update(value="h100-mig"), "is missing"),
+    "a taint with another effect": ("a100-mig", lambda s: taints(s)[1].update(effect="NoExecute"), "is missing"),
+    "no extra taint": ("t4-plain", lambda s: taints(s).pop(), "example.com/plain:NoSchedule is missing"),
+    "an extra taint with a value": ("t4-plain", lambda s: taints(s)[1].update(value="x"), "is missing"),
+    "more nodes": ("t4", lambda s: s["limits"].update(nodes="3"), "the limit is not nodes=2"),
+    "more slices": ("t4", lambda s: s["limits"].update({SHARED: 9}), f"the limit is not {SHARED}=8"),
+    "more, by number and not by text": ("t4", lambda s: s["limits"].update(nodes="10"), "nodes=2"),
+    "no limit of nodes": ("t4", lambda s: s["limits"].pop("nodes"), "nodes=2"),
+    "no limit of slices": ("t4", lambda s: s["limits"].pop(SHARED), f"{SHARED}=8"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_pool_of_the_stack_keeps_its_taints_and_limits(rules, change):
+    name, edit, told = CHANGES[change]
+    changed = of_pool(rules, "NodePool", name)
+    edit(changed["spec"])
+    verdict = rules.really(changed)
+    assert verdict.refused_by == {"pool-keeps-limits" if "limit" in told or "=" in told[:6] else "pool-keeps-taints"}
+    assert told in verdict.message
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda s: s["limits"].update(nodes=1),
+        lambda s: s["limits"].update({SHARED: "4", "cpu": "9"}),
+        lambda s: taints(s).append({"key": "example.com/more", "effect": "NoSchedule"}),
+        lambda s: s.update(weight=5),
+    ],
+    ids=["fewer nodes", "fewer slices", "another taint", "another weight"],
+)
+def test_it_may_be_made_smaller(rules, edit):
+    changed = of_pool(rules, "NodePool", "t4")
+    edit(changed["spec"])
+    assert rules.really(changed).admitted
+
+
+def test_a_dry_run_of_a_larger_pool_is_not_refused(rules):
+    """`pulumi preview` makes one while the parameters are still the old ones."""
+    changed = of_pool(rules, "NodePool", "t4")
+    changed["spec"]["limits"]["nodes"] = "3"
+    assert rules.api.create(changed).admitted
+    assert not rules.really(changed).admitted
+
+
+def test_another_pool_is_not_held_to_the_limits_of_this_one(rules):
+    changed = of_pool(rules, "NodePool", "t4")
+    changed["metadata"]["name"] = "t4-more"
+    changed["spec"]["limits"] = {"nodes": "100"}
+    assert rules.really(changed).admitted
+
+
+NODE_CLASSES: dict[str, tuple[str, Callable[[Manifest], Any]]] = {
+    "hop limit 2": ("node-class-metadata", lambda s: s["metadataOptions"].update(httpPutResponseHopLimit=2)),
+    "tokens optional": ("node-class-metadata", lambda s: s["metadataOptions"].update(httpTokens="optional")),
+    "a plain volume": ("node-class-volumes", lambda s: s["blockDeviceMappings"][0]["ebs"].update(encrypted=False)),
+    "a volume that does not say": ("node-class-volumes", lambda s: s["blockDeviceMappings"][0]["ebs"].pop("encrypted")),
+    "a second, plain volume": (
+        "node-class-volumes",
+        lambda s: s["blockDeviceMappings"].append({"deviceName": "/dev/xvdz", "ebs": {"volumeSize": "9Gi"}}),
+    ),
+    "no volumes": ("node-class-volumes", lambda s: s.pop("blockDeviceMappings")),
+}
+
+
+@pytest.mark.parametrize("change", NODE_CLASSES)
+def test_a_node_class_of_the_stack_stays_closed(rules, change):
+    rule, edit = NODE_CLASSES[change]
+    changed = of_pool(rules, "EC2NodeClass", "t4")
+    assert rules.api.create(changed).admitted
+    edit(changed["spec"])
+    assert rules.api.create(changed).refused_by == {rule}
+    changed["metadata"]["name"] = "somebody-elses"
+    assert rules.api.create(changed).admitted
+
+
+def test_a_node_class_without_metadata_options_has_closed_ones(rules):
+    """Karpenter's schema fills them in before the rules look."""
+    changed = of_pool(rules, "EC2NodeClass", "t4")
+    del changed["spec"]["metadataOptions"]
+    assert rules.api.create(changed).admitted
+
+
+def test_an_update_is_judged_as_a_creation_is(rules):
+    for kind, edit in (
+        ("NodePool", lambda s: taints(s).clear()),
+        ("EC2NodeClass", lambda s: s["metadataOptions"].update(httpPutResponseHopLimit=2)),
+    ):
+        made = rules.cluster.create(of_pool(rules, kind, "t4"))
+        edit(made["spec"])
+        assert not rules.api.update(made).admitted
+        rules.cluster.delete(made["apiVersion"], kind, "t4")

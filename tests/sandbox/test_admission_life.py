@@ -1,0 +1,293 @@
+"""What becomes of pods that the rules admitted, or that were there before them; who is exempt; who may bind a pod."""
+
+from __future__ import annotations
+
+import copy
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from admission_client import Verdict
+from admission_pods import EXEMPT, GPU, HINT, POOL, SHARED, Manifest, container, named, on_t4, own, pod, workload
+from admission_stack import SETTLE_SECONDS, Rules, bound, finalized, remove, wait_in_force
+
+from gpuslice.manifests.admission import PARAMETER_LABEL, VERSION
+from gpuslice.manifests.verification import verification_manifests
+from sandbox.processes import wait_for
+
+pytestmark = pytest.mark.sandbox
+
+POLICY = "ValidatingAdmissionPolicy"
+ADMINISTRATORS = ("system:masters",)
+
+
+@pytest.fixture
+def living(rules: Rules) -> Iterator[Manifest]:
+    """A pod that the rules admitted."""
+    made = rules.cluster.create(named(on_t4(), f"living-{uuid.uuid4().hex[:8]}", "team-a"))
+    yield made
+    remove(rules.cluster, made)
+
+
+def debugged(made: Manifest, *, spec: Manifest | None = None, **fields: Any) -> Manifest:
+    """The pod with an ephemeral container, as `kubectl debug` asks for one."""
+    changed = copy.deepcopy(made)
+    changed["spec"] |= spec or {}
+    changed["spec"]["ephemeralContainers"] = [{"name": "debugger", "image": "registry.invalid/none", **fields}]
+    return changed
+
+
+def ephemeral(rules: Rules, changed: Manifest) -> Verdict:
+    return rules.api.update(changed, "ephemeralcontainers")
+
+
+def test_an_ephemeral_container_is_admitted(rules, living):
+    assert ephemeral(rules, debugged(living)).admitted
+
+
+@pytest.mark.parametrize(
+    ("rule", "fields"),
+    [
+        ("no-device-variables", {"env": [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}]}),
+        ("no-device-variable-prefix", {"envFrom": [{"configMapRef": {"name": "any"}, "prefix": "NVIDIA_"}]}),
+        ("no-privileged", {"securityContext": {"privileged": True}}),
+        ("no-capabilities", {"securityContext": {"capabilities": {"add": ["SYS_PTRACE"]}}}),
+    ],
+)
+def test_an_ephemeral_container_is_held_to_the_rules(rules, living, rule, fields):
+    verdict = ephemeral(rules, debugged(living, **fields))
+    assert verdict.refused_by == {rule}
+    assert "container debugger" in verdict.message
+
+
+def test_an_ephemeral_container_cannot_mount_devices(rules):
+    path = {"name": "v", "mountPath": "/var/run/nvidia-container-devices/all"}
+    made = rules.cluster.create(named(on_t4(volumes=[{"name": "v", "emptyDir": {}}]), "mounting", "team-a"))
+    assert ephemeral(rules, debugged(made, volumeMounts=[path])).refused_by == {"no-device-mounts"}
+    remove(rules.cluster, made)
+
+
+def test_a_pod_that_ends_gets_no_ephemeral_container_past_the_rules(rules):
+    made = rules.cluster.create(finalized(named(on_t4(), "ending", "team-a")))
+    rules.cluster.delete("v1", "Pod", "ending", "team-a", grace_seconds=0)
+    ending = rules.cluster.get("v1", "Pod", "ending", "team-a")
+    assert ending["metadata"]["deletionTimestamp"]
+    bad = debugged(ending, securityContext={"privileged": True})
+    assert ephemeral(rules, bad).refused_by == {"no-privileged"}
+    remove(rules.cluster, made)
+
+
+@pytest.mark.parametrize("toleration", [{"operator": "Exists"}, {"key": POOL, "operator": "Exists"}])
+def test_a_living_pod_gets_no_toleration_past_the_rules(rules, living, toleration):
+    changed = copy.deepcopy(living)
+    changed["spec"]["tolerations"].append(toleration)
+    assert not rules.api.update(changed).admitted
+    assert rules.api.update(changed).refused_by <= {"no-blanket-toleration", "pool-toleration"}
+    changed["spec"]["tolerations"][-1] = {"key": "example.com/other", "operator": "Exists"}
+    assert rules.api.update(changed).admitted
+
+
+def test_a_pod_comes_to_no_foreign_pool_by_a_later_toleration(rules):
+    """Without it the pod could not land there, and so was admitted."""
+    asking = pod(container(limits={"nvidia.com/mig-1g.10gb": 1}), tolerations=[GPU])
+    made = rules.cluster.create(named(asking, "creeping", "team-a"))
+    changed = copy.deepcopy(made)
+    changed["spec"]["tolerations"].append(own("h100-mig"))
+    assert rules.api.update(changed).refused_by == {"pool-namespace"}
+    remove(rules.cluster, made)
+
+
+@pytest.mark.parametrize(
+    ("hint", "breaks"), [("3584", set()), ("3585", {"memory-hint-fits"}), ("x", {"memory-hint-format"})]
+)
+def test_a_changed_hint_is_judged_again(rules, living, hint, breaks):
+    changed = copy.deepcopy(living)
+    changed["metadata"]["annotations"][HINT] = hint
+    assert rules.api.update(changed).refused_by == breaks
+
+
+def test_a_hint_is_not_taken_away(rules, living):
+    changed = copy.deepcopy(living)
+    del changed["metadata"]["annotations"][HINT]
+    assert rules.api.update(changed).refused_by == {"memory-hint-required"}
+
+
+def test_a_living_pod_gets_no_cdi_annotation(rules, living):
+    changed = copy.deepcopy(living)
+    changed["metadata"]["annotations"]["cdi.k8s.io/x"] = "nvidia.com/gpu=all"
+    assert rules.api.update(changed).refused_by == {"no-cdi-annotations"}
+
+
+def test_what_was_there_before_the_rules_can_be_managed(rules):
+    """Controllers write annotations and finalizers of pods and NodePools that no rule would admit today."""
+    for old in (rules.old_pod, rules.old_node_pool):
+        changed = rules.cluster.get(old["apiVersion"], old["kind"], "old", old["metadata"].get("namespace"))
+        changed["metadata"].setdefault("annotations", {})["example.com/note"] = "x"
+        changed["metadata"]["labels"] = {"example.com/note": "x"}
+        changed["metadata"]["finalizers"].append("example.com/more")
+        assert rules.api.update(changed).admitted
+        changed["metadata"]["finalizers"] = []
+        assert rules.api.update(changed).admitted
+
+
+def test_what_was_there_before_the_rules_is_judged_once_it_changes(rules):
+    old = copy.deepcopy(rules.old_pod)
+    old["spec"]["tolerations"].append({"key": "example.com/other", "operator": "Exists"})
+    assert rules.api.update(old).refused_by <= {"one-slice-per-container", "memory-hint-required"}
+    assert not rules.api.update(old).admitted
+    pool = rules.cluster.get("karpenter.sh/v1", "NodePool", "old")
+    pool["spec"]["weight"] = 7
+    assert not rules.api.update(pool).admitted
+
+
+def test_what_breaks_rules_can_go_with_its_finalizer(rules):
+    """A Job's pod keeps its finalizer until the Job's controller has counted it."""
+    bad = named(on_t4(container(limits={SHARED: "2"})), "going", EXEMPT)
+    made = rules.cluster.create(finalized(bad))
+    rules.cluster.delete("v1", "Pod", "going", EXEMPT, grace_seconds=0)
+    remove(rules.cluster, made)
+    wait_for(lambda: rules.cluster.get("v1", "Pod", "going", EXEMPT) is None, 30, "the pod to be gone")
+    remove(rules.cluster, rules.old_pod)
+    wait_for(lambda: rules.cluster.get("v1", "Pod", "old", "team-a") is None, 30, "the old pod to be gone")
+    remove(rules.cluster, rules.old_node_pool)
+    wait_for(lambda: rules.cluster.get("karpenter.sh/v1", "NodePool", "old") is None, 30, "the old pool to be gone")
+
+
+@pytest.mark.parametrize("namespace", ["kube-system", "gpu-operator", EXEMPT])
+def test_an_exempt_namespace_is_exempt_by_its_name(rules, namespace):
+    assert rules.api.create(named(pod(tolerations=[{"operator": "Exists"}]), "tried", namespace)).admitted
+
+
+@pytest.mark.parametrize("namespace", ["kube-systems", "gpu-operator-2", "fake-system", "default"])
+def test_neither_a_prefix_nor_a_label_exempts(rules, namespace):
+    verdict = rules.api.create(
+        named(pod(tolerations=[{"operator": "Exists", "effect": "NoExecute"}]), "tried", namespace)
+    )
+    assert verdict.refused_by == {"no-blanket-toleration"}
+
+
+@pytest.mark.parametrize("old_way", [False, True])
+@pytest.mark.parametrize(
+    ("user", "allowed"),
+    [
+        ("system:kube-scheduler", True),
+        ("system:serviceaccount:kube-system:any", True),
+        (f"system:serviceaccount:{EXEMPT}:scheduler", True),
+        ("system:serviceaccount:kube-systems:any", False),
+        ("system:serviceaccount:team-a:kube-system", False),
+        ("kube-scheduler", False),
+        ("admin", False),
+    ],
+)
+def test_the_scheduler_alone_puts_pods_on_nodes(rules, living, user, allowed, old_way):
+    binding = bound(living["metadata"]["name"])
+    if old_way:
+        verdict = rules.api.create(binding, user=user, groups=ADMINISTRATORS)
+    else:
+        path = f"/api/v1/namespaces/team-a/pods/{living['metadata']['name']}/binding"
+        verdict = rules.api.send("POST", path, binding, user=user, groups=ADMINISTRATORS)
+    assert verdict.admitted == allowed, verdict.message
+    assert verdict.refused_by == (set() if allowed else {"no-direct-binding"})
+    assert allowed or f"{user} is not the scheduler" in verdict.message
+
+
+def test_the_verification_breaks_no_rule(rules):
+    _, deployment = verification_manifests(rules.settings)
+    verdict = rules.api.create(deployment)
+    assert (verdict.admitted, verdict.warnings) == (True, ())
+    template = deployment["spec"]["template"]
+    assert rules.api.create(named(template, "tried", deployment["metadata"]["namespace"])).admitted
+
+
+def test_a_changed_pool_is_other_data_and_the_same_rules(rules):
+    """A smaller slice: the pod that fits exactly fits no more. The policies are not touched."""
+    (parameters,) = [m for m in rules.of_kind("ConfigMap") if m["data"]["pool"] == "t4"]
+    exact = named(on_t4(hint="3584"), "tried", "team-a")
+    assert rules.api.create(exact).admitted
+    smaller = parameters | {"data": parameters["data"] | {"memoryMiB": f"{SHARED}=3583"}}
+    rules.cluster.apply(smaller)
+    wait_for(lambda: not rules.api.create(exact).admitted, SETTLE_SECONDS, "the new parameters to be in force")
+    assert rules.api.create(exact).refused_by == {"memory-hint-fits"}
+    rules.cluster.apply(parameters)
+    wait_for(lambda: rules.api.create(exact).admitted, SETTLE_SECONDS, "the old parameters to be in force")
+
+
+def test_without_parameters_no_pod_is_made_and_everything_can_go(rules, living):
+    """The rules fail closed, and nothing is locked up by it: not a pod's finalizer, nor a NodePool's."""
+    plain, warned = named(pod(), "tried", "elsewhere"), workload(on_t4(hint=None), "Deployment", "tried", "team-a")
+    going = rules.cluster.create(finalized(named(pod(), "going", "elsewhere")))
+    for parameters in rules.of_kind("ConfigMap"):
+        remove(rules.cluster, parameters)
+    wait_for(lambda: not rules.api.create(plain).admitted, SETTLE_SECONDS, "the parameters to be gone")
+    assert "no params found" in rules.api.create(plain).message
+    assert rules.api.create(named(pod(), "tried", EXEMPT)).admitted
+    assert rules.api.create(warned).admitted
+    remove(rules.cluster, going)
+    wait_for(lambda: rules.cluster.get("v1", "Pod", "going", "elsewhere") is None, 30, "the pod to be gone")
+    for parameters in rules.of_kind("ConfigMap"):
+        rules.cluster.apply(parameters)
+    wait_for(lambda: rules.api.create(plain).admitted, SETTLE_SECONDS, "the parameters to be in force")
+    wait_in_force(rules.api)
+
+
+def test_the_server_finds_no_fault_with_the_types_of_the_rules(rules):
+    assert warnings(rules, rules.of_kind(POLICY)) == {}
+
+
+def test_nor_with_those_of_their_variables(rules):
+    """The server checks the types of validations alone: here the variables are some."""
+    assert warnings(rules, [exposed(m) for m in rules.of_kind(POLICY)]) == {}
+
+
+def test_a_wrong_field_would_be_seen(rules):
+    policy = exposed(rules.of_kind(POLICY)[0])
+    policy["spec"]["validations"].append({"expression": "has(object.spec.nothing)"})
+    (faults,) = warnings(rules, [policy]).values()
+    assert "undefined field 'nothing'" in faults[0]["warning"]
+
+
+def exposed(policy: Manifest) -> Manifest:
+    """A policy, bound by nothing, whose validations are the variables and conditions of another.
+
+    For one of its kinds: the check compiles all variables anew for each expression and each kind.
+    """
+    spec = copy.deepcopy(policy["spec"])
+    match = spec["matchConstraints"]["resourceRules"][0]
+    match["resources"] = [r for r in match["resources"] if "/" not in r][:1]
+    spec["matchConstraints"]["resourceRules"] = [match]
+    spec["validations"] = [{"expression": f"[{v['expression']}].size() == 1"} for v in spec["variables"]]
+    spec["validations"] += [{"expression": c["expression"]} for c in spec.pop("matchConditions", [])]
+    return policy | {"metadata": {"name": f"types-{policy['metadata']['name']}"}, "spec": spec}
+
+
+def warnings(rules: Rules, policies: list[Manifest]) -> dict[str, Any]:
+    """What the controller that checks types says of each policy that it has a warning for."""
+    known = {m["metadata"]["name"] for m in rules.of_kind(POLICY)}
+    found = {}
+    for policy in policies:
+        rules.cluster.apply(policy)
+    for policy in policies:
+        name = policy["metadata"]["name"]
+
+        def checked(name: str = name) -> Any:
+            live = rules.cluster.get(VERSION, POLICY, name)
+            status = live.get("status", {})
+            return status if status.get("observedGeneration") == live["metadata"]["generation"] else None
+
+        wait_for(lambda: checked() is not None, 60, f"the types of {name} to be checked")
+        faults = checked().get("typeChecking", {}).get("expressionWarnings", [])
+        if faults:
+            found[name] = faults
+        if name not in known:
+            rules.cluster.delete(VERSION, POLICY, name)
+    return found
+
+
+def test_nobody_elses_config_map_is_a_parameter(rules):
+    """In another namespace anyone could write one."""
+    stray = {"name": "stray", "namespace": "team-a", "labels": dict(PARAMETER_LABEL)}
+    rules.cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": stray, "data": {"pool": "x"}})
+    for _ in range(5):
+        assert rules.api.create(named(on_t4(), "tried", "team-a")).admitted
+    rules.cluster.delete("v1", "ConfigMap", "stray", "team-a")
