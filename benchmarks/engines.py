@@ -135,9 +135,9 @@ class Conftest:
         return (str(self.program), "test", *given, str(file))
 
     def judge(self, file: Path) -> Found:
-        """Exit code 1 means that something was found."""
         answer = subprocess.run(self.arguments(file), capture_output=True, text=True)
-        if answer.returncode not in (0, 1):
+        # The exit code is 1 for findings and for failures; a failure prints no findings.
+        if not answer.stdout:
             raise RuntimeError(f"conftest: {answer.stderr}")
         return set(findings(answer.stdout))
 

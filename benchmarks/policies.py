@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import textwrap
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -66,7 +67,7 @@ def servers(files: Files) -> None:
     print(f"  {len(ASKED)} rules in process, on the engine's messages")
     yardstick = seconds(lambda: questions.ask(ours))
     row("this pack's server", yardstick, yardstick)
-    row("of which judging, the messages decoded before", seconds(lambda: judge.all(given)), yardstick)
+    row("judging alone, the messages decoded before", seconds(lambda: judge.all(given)), yardstick)
     row("the Pulumi SDK's server, the same rules", seconds(lambda: questions.ask(theirs)), yardstick)
 
 
@@ -75,7 +76,7 @@ def checks(files: Files) -> None:
     try:
         conftest = Conftest.built(files.folder, progress)
     except SandboxError as error:
-        print(f"  conftest is left out: {str(error).splitlines()[0]}")
+        print(f"  conftest is left out: {textwrap.shorten(str(error), 300)}")
         return
     for file in (files.compliant, files.violating):
         agree("conftest", conftest.judge(file), judged(file, files.config))

@@ -18,6 +18,7 @@ class VerificationArgs:
     """The workload, as manifests."""
 
     namespace: dict[str, Any]
+    network_policy: dict[str, Any]
     deployment: dict[str, Any]
 
     @classmethod
@@ -35,11 +36,17 @@ class Verification(pulumi.ComponentResource):
         super().__init__("gpu-slicing:index:Verification", name, {}, opts)
         space, workload = args.namespace["metadata"], args.deployment["metadata"]
         namespace = k8s.core.v1.Namespace(space["name"], metadata=space, opts=pulumi.ResourceOptions(parent=self))
+        isolation = k8s.networking.v1.NetworkPolicy(
+            args.network_policy["metadata"]["name"],
+            metadata=args.network_policy["metadata"],
+            spec=args.network_policy["spec"],
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[namespace]),
+        )
         k8s.apps.v1.Deployment(
             workload["name"],
             metadata=workload,
             spec=args.deployment["spec"],
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[namespace], custom_timeouts=START),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[namespace, isolation], custom_timeouts=START),
         )
         self.deployment = pulumi.Output.from_input(workload["name"])
         self.register_outputs({"deployment": self.deployment})

@@ -5,49 +5,61 @@ Source: k8s.io/api admissionregistration/v1 (MatchResources, Rule, ValidatingAdm
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from policies.model import Item, Stack
 from policies.view import View
 
 POLICY = "admissionregistration.k8s.io/ValidatingAdmissionPolicy"
 BINDING = "admissionregistration.k8s.io/ValidatingAdmissionPolicyBinding"
-PODS = "pods"
 EPHEMERAL = "pods/ephemeralcontainers"
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
+
+
+@dataclass(frozen=True)
+class Request:
+    """An operation on every object of a resource of the core group."""
+
+    operation: str
+    resource: str
+
+
+MADE, CHANGED = Request("CREATE", "pods"), Request("UPDATE", "pods")
 # An ephemeral container is added by an update of the pod's subresource.
-_OPERATIONS = {PODS: ("CREATE", "UPDATE", "*"), EPHEMERAL: ("UPDATE", "*")}
+DEBUGGED = Request("UPDATE", EPHEMERAL)
 
 
 def guards_pods(policy: Item) -> bool:
     """Whether the policy is asked when pods are made or changed."""
-    return matches(policy.data.at("spec", "matchConstraints"), PODS)
+    return asked(policy, MADE) or asked(policy, CHANGED)
 
 
-def matches(match: View, resource: str) -> bool:
-    """Whether rules take in all pods or all their ephemeral containers. Exclusions win, those of some names too."""
-    included = any(_names(r, resource) and not r["resourceNames"].items() for r in match["resourceRules"].items())
-    return included and not any(_names(r, resource) for r in match["excludeResourceRules"].items())
+def asked(policy: Item, request: Request) -> bool:
+    return _matches(policy.data.at("spec", "matchConstraints"), request)
 
 
-def narrows(binding: Item, resource: str) -> bool:
-    """Whether a binding leaves out what its policy matches; without rules of its own it leaves out nothing."""
+def applies(binding: Item, request: Request) -> bool:
+    """Whether a binding leaves a request of its policy in; without rules of its own it leaves all of them in."""
     match = binding.data.at("spec", "matchResources")
-    if match["resourceRules"].items():
-        return not matches(match, resource)
-    return any(_names(rule, resource) for rule in match["excludeResourceRules"].items())
+    return _matches(match, request) if match["resourceRules"].items() else not _excludes(match, request)
 
 
-def _names(rule: View, resource: str) -> bool:
-    groups, operations = rule["apiGroups"].texts(), rule["operations"].texts()
-    in_group = "" in groups or "*" in groups
-    return in_group and any(o in _OPERATIONS[resource] for o in operations) and _lists(rule, resource)
+def _matches(match: View, request: Request) -> bool:
+    included = any(_names(r, request) and not r["resourceNames"].items() for r in match["resourceRules"].items())
+    return included and not _excludes(match, request)
 
 
-def _lists(rule: View, resource: str) -> bool:
-    main, _, sub = resource.partition("/")
-    names = (resource, f"{main}/*", f"*/{sub}", "*/*") if sub else (resource, "*", "*/*")
-    return any(name in names for name in rule["resources"].texts())
+def _excludes(match: View, request: Request) -> bool:
+    """Exclusions win, also those of some names: who makes a pod chooses its name."""
+    return any(_names(rule, request) for rule in match["excludeResourceRules"].items())
+
+
+def _names(rule: View, request: Request) -> bool:
+    main, _, sub = request.resource.partition("/")
+    names = {request.resource, "*/*"} | ({f"{main}/*", f"*/{sub}"} if sub else {"*"})
+    fits = {"apiGroups": {"", "*"}, "operations": {request.operation, "*"}, "resources": names}
+    return all(allowed & set(rule[field].texts()) for field, allowed in fits.items())
 
 
 def bindings(stack: Stack, policy: Item) -> list[Item]:
@@ -63,8 +75,10 @@ def _binds(binding: Item, policy: Item) -> bool:
     return policy.resource.urn in (resource.property_dependencies.get("spec") or resource.dependencies)
 
 
-def denies(binding: Item) -> bool:
-    return "Deny" in binding.data.at("spec", "validationActions").texts()
+def denying(bindings: Iterable[Item], request: Request) -> list[Item]:
+    """Those that refuse the request; to warn and to audit is not to refuse."""
+    denies = [b for b in bindings if "Deny" in b.data.at("spec", "validationActions").texts()]
+    return [binding for binding in denies if applies(binding, request)]
 
 
 def loopholes(match: View) -> Iterator[str]:

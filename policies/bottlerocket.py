@@ -12,7 +12,7 @@ from typing import Any
 
 from gpuslice.catalog import GpuModel, mig_profiles
 from policies.device_plugin import whole
-from policies.model import Item
+from policies.model import Item, notes
 from policies.view import MISSING, View
 from policies.workloads import GPU
 
@@ -52,6 +52,10 @@ def _parsed(node_class: Item) -> Any:
         return tomllib.loads(node_class.data.at("spec", "userData").text())
     except tomllib.TOMLDecodeError:
         return MISSING
+
+
+def is_valid(node_class: Item) -> bool:
+    return is_toml(node_class) and not list(notes(lambda: problems(settings(node_class))))
 
 
 def problems(nvidia: View) -> Iterator[str]:

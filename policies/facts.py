@@ -202,7 +202,8 @@ def documents(data: View, fits: Callable[[Any], bool]) -> dict[str, View]:
 
 
 def _parsed(entry: View) -> Any:
-    return _loaded(entry.text()) if isinstance(entry.known(), str) else entry.known()
+    """A text is YAML, as in a ConfigMap, which holds nothing else; Helm values may hold the document itself."""
+    return entry.known() if isinstance(entry.known(), Mapping | None) else _loaded(entry.text())
 
 
 @lru_cache(maxsize=256)

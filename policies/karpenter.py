@@ -21,8 +21,9 @@ _AWS = "karpenter.k8s.aws/instance-"
 _NAMING_KEYS = (INSTANCE_TYPE, f"{_AWS}family", f"{_AWS}category")
 # Names that mean the same labels: Karpenter's own for the old ones (pkg/apis/v1/labels.go NormalizedLabels), and the
 # prefix of EKS Auto Mode (docs.aws.amazon.com/eks/latest/userguide/create-node-pool.html).
-_OLD_KEYS = {f"beta.kubernetes.io/{name}": f"kubernetes.io/{name}" for name in ("arch", "os")} | {
-    "beta.kubernetes.io/instance-type": INSTANCE_TYPE
+_OLD_KEYS = {
+    "beta.kubernetes.io/instance-type": INSTANCE_TYPE,
+    "beta.kubernetes.io/arch": "kubernetes.io/arch",
 }
 _AUTO_MODE = "eks.amazonaws.com/instance-"
 _CATEGORIES = ("g", "gr", "p")
@@ -96,36 +97,35 @@ def names_gpus(pool: Item) -> bool:
 
 
 def is_gpu_type(name: str) -> bool:
-    """Whether an instance type has NVIDIA GPUs, by the catalogue or by its name."""
-    return name in instance_types() or _looks_like_gpu(name)
+    """Whether an instance type or family has NVIDIA GPUs, by its name: `p4d.24xlarge`, `g5`, `gr6`, a bare `p`."""
+    return _category(name)[0] in _CATEGORIES and name.partition(".")[0] not in _NOT_NVIDIA
 
 
 def unknown_gpu_names(pool: Item) -> list[str]:
-    """Types and families that look like NVIDIA's by their names and that the catalogue does not have."""
+    """Names of types, families and categories that look like NVIDIA's and that the catalogue does not have."""
     known = set(instance_types()) | {_labels(name)[f"{_AWS}family"] for name in instance_types()}
-    named = [v for r in constraints(pool) if r["operator"].text() == "In" for v in _named(r)]
-    return [value for value in named if value not in known and _looks_like_gpu(value)]
+    named = [value for requirement in constraints(pool) for value in _named(requirement)]
+    return [value for value in named if value not in known and is_gpu_type(value)]
 
 
 def _named(requirement: View) -> list[str]:
-    return requirement["values"].texts() if label_key(requirement) in _NAMING_KEYS[:2] else []
+    return requirement["values"].texts() if label_key(requirement) in _NAMING_KEYS else []
 
 
 def _names_gpus(requirement: View) -> bool:
     key, operator = label_key(requirement), requirement["operator"].text()
     if key.startswith(f"{_AWS}gpu-"):
-        # All others need the label, which only types with GPUs have.
-        return operator not in ("NotIn", "DoesNotExist")
+        # Types without GPUs have no such label: any other operator leaves GPUs alone. DoesNotExist leaves none.
+        return operator != "NotIn"
     if key not in _NAMING_KEYS or operator != "In":
         return False
-    return any(_looks_like_gpu(value) for value in requirement["values"].texts())
+    return any(is_gpu_type(value) for value in requirement["values"].texts())
 
 
-def _looks_like_gpu(name: str) -> bool:
-    """`p4d.24xlarge`, `g5`, `gr6`, or a bare category."""
+def _category(name: str) -> tuple[str, str]:
+    """Category and generation: `p` and `4` of `p4d.24xlarge`."""
     match = _FAMILY.match(name)
-    category = match[1] if match else name
-    return category in _CATEGORIES and name.partition(".")[0] not in _NOT_NVIDIA
+    return (match[1], match[2]) if match else (name, "")
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,8 @@ class Limit:
             return self.operator != "DoesNotExist" or not self.key.startswith(f"{_AWS}gpu-")
         if self.operator in ("In", "NotIn"):
             return (labels[self.key] in self.values) == (self.operator == "In")
-        if self.operator in ("Exists", "DoesNotExist"):
-            return self.operator == "Exists"
+        if self.operator == "DoesNotExist":
+            return False
         return _compares(self.operator, labels[self.key], self.values)
 
 
@@ -173,7 +173,7 @@ def _allow(limits: Iterable[Limit], labels: Mapping[str, str]) -> bool:
 
 
 def _compares(operator: str, value: str, values: tuple[str, ...]) -> bool:
-    """Gt, Lt, Gte and Lte on whole numbers; an operator or a bound that is none excludes nothing."""
+    """Gt, Lt, Gte and Lte on whole numbers; any other operator, or a bound that is none, excludes nothing."""
     if len(values) != 1 or not values[0].isdigit() or not value.isdigit():
         return True
     number, bound = int(value), int(values[0])
@@ -192,12 +192,10 @@ def _labels(name: str) -> Mapping[str, str]:
     """The well-known labels of a GPU type of the catalogue, as Karpenter's AWS provider sets them."""
     instance_type = instance_types()[name]
     family, _, size = name.partition(".")
-    match = _FAMILY.match(family)
-    category, generation = (match[1], match[2]) if match else ("", "")
+    category, generation = _category(family)
     return {
         INSTANCE_TYPE: name,
         "kubernetes.io/arch": instance_type.architecture,
-        "kubernetes.io/os": "linux",
         f"{_AWS}category": category,
         f"{_AWS}family": family,
         f"{_AWS}generation": generation,
@@ -214,12 +212,10 @@ def _labels(name: str) -> Mapping[str, str]:
 
 def _unlisted(name: str) -> Mapping[str, str]:
     """The labels of a GPU type or family that the catalogue does not have, as far as its name tells them."""
-    family = name.partition(".")[0]
-    match = _FAMILY.match(family)
     return {
         INSTANCE_TYPE: name,
-        f"{_AWS}category": match[1] if match else "",
-        f"{_AWS}family": family,
+        f"{_AWS}category": _category(name)[0],
+        f"{_AWS}family": name.partition(".")[0],
         f"{_AWS}capability-flex": "false",
         f"{_AWS}gpu-manufacturer": "nvidia",
     }

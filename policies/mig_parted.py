@@ -6,7 +6,7 @@ Source: NVIDIA/mig-parted v0.15.0, api/spec/v1 and pkg/types.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from gpuslice.catalog import GpuModel, InstanceType, gpu_models, mig_profiles
 from policies.device_plugin import whole
@@ -47,6 +47,12 @@ def layout_problems(layout: View) -> Iterator[str]:
 
 def is_valid(layout: View) -> bool:
     return not list(notes(lambda: layout_problems(layout)))
+
+
+def valid_layouts(document: View) -> dict[str, View]:
+    configs = document["mig-configs"].known()
+    layouts = document["mig-configs"].fields() if isinstance(configs, Mapping) else {}
+    return {name: layout for name, layout in layouts.items() if is_valid(layout)}
 
 
 def _entry_problems(entry: View) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from gpuslice.catalog import InstanceType, mig_profiles
 from policies import bottlerocket, device_plugin, facts, karpenter, mig_parted
@@ -46,7 +46,14 @@ class Sliced:
         return self.pool.types
 
     def devices(self, instance_type: InstanceType) -> dict[str, Device]:
-        """Extended resource to devices on a node of that type."""
+        """Extended resource to devices on a node of that type, one of the pool's."""
+        return self._by_type[instance_type.name]
+
+    @cached_property
+    def _by_type(self) -> dict[str, dict[str, Device]]:
+        return {instance_type.name: self._devices(instance_type) for instance_type in self.types}
+
+    def _devices(self, instance_type: InstanceType) -> dict[str, Device]:
         number, memory = instance_type.devices, instance_type.gpu_memory_mib
         if self.layout:
             return self._instances(instance_type)
@@ -62,10 +69,15 @@ class Sliced:
         profiles = mig_profiles(str(instance_type.gpu.mig_gpu))
         return {mig_parted.resource(p): Device(n, profiles[p].memory_gb * 1024) for p, n in totals.items()}
 
+    @cached_property
+    def wanted(self) -> list[Share]:
+        """What the plugin's configuration shares, where the nodes have it."""
+        return device_plugin.shares(self.plugin)
+
     def shares(self, instance_type: InstanceType) -> list[Share]:
         """What of the plugin's configuration has an effect on a node of that type."""
         found = self.devices(instance_type)
-        return [share for share in device_plugin.shares(self.plugin) if share.resource in found]
+        return [share for share in self.wanted if share.resource in found]
 
     def offers(self, instance_type: InstanceType) -> dict[str, int]:
         """Extended resource to its quantity on a node of that type, as the device plugin advertises it."""
@@ -141,9 +153,9 @@ def _fits(pool: GpuPool, layout: View) -> bool:
 
 
 def _by_user_data(pool: GpuPool, node_class: Item) -> Sliced | None:
-    nvidia = bottlerocket.settings(node_class)
-    if not bottlerocket.is_toml(node_class) or list(bottlerocket.problems(nvidia)):
+    if not bottlerocket.is_valid(node_class):
         return None
+    nvidia = bottlerocket.settings(node_class)
     parts = {t.gpu.key: bottlerocket.partitions(nvidia, t.gpu) for t in pool.types}
     found = {key: number for key, number in parts.items() if number}
     return Sliced(pool, bottlerocket.plugin_config(nvidia), (), found) if len(found) == len(parts) else None

@@ -8,14 +8,23 @@ node_classes := [r | some r in input.resources; r.type == "kubernetes:karpenter.
 
 asking contains pool.name if {
 	some pool in pools
-	some requirement in constraints[pool.name]
+	asks(constraints[pool.name])
+}
+
+# Functions, since a rule that fills a set goes on after its first find.
+asks(wanted) if {
+	some requirement in wanted
 	names_gpus(requirement)
 }
 
 buying contains pool.name if {
 	some pool in pools
-	some labels in array.concat(data.types, unlisted(constraints[pool.name]))
-	every requirement in constraints[pool.name] {
+	can_buy(constraints[pool.name])
+}
+
+can_buy(wanted) if {
+	some labels in array.concat(data.types, unlisted(wanted))
+	every requirement in wanted {
 		admits(requirement, labels)
 	}
 }
@@ -95,6 +104,7 @@ unlisted_labels(name) := {
 	instance_type: name,
 	category: regex.find_n(`^[a-z]+`, name, 1)[0],
 	family: split(name, ".")[0],
+	"karpenter.k8s.aws/instance-capability-flex": "false",
 	"karpenter.k8s.aws/instance-gpu-manufacturer": "nvidia",
 }
 

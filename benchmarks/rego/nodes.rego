@@ -54,9 +54,9 @@ deny contains {"msg": "leaves a volume to the AMI", "rule": "nodeclass-volumes-e
 
 mappings(class) := object.get(class.inputs.spec, "blockDeviceMappings", [])
 
-ami_family(class) := lower(class.inputs.spec.amiFamily)
-
-else := lower(concat("", [split(term.alias, "@")[0] | some term in ami_terms(class)]))
+ami_family(class) := lower(class.inputs.spec.amiFamily) if {
+	class.inputs.spec.amiFamily
+} else := lower(concat("", [split(term.alias, "@")[0] | some term in ami_terms(class)]))
 
 volumes := {
 	"al2": ["/dev/xvda"],

@@ -22,13 +22,13 @@ deny contains {"msg": "has a taint twice", "rule": "distinct-taints", "resource"
 
 deny contains {"msg": "lacks limits.nodes", "rule": "gpu-pool-has-limits", "resource": pool.name} if {
 	some pool in gpu_pools
-	not pool.inputs.spec.limits.nodes
+	object.get(pool.inputs.spec, ["limits", "nodes"], null) == null
 }
 
 deny contains {"msg": "lacks a limit of its GPUs", "rule": "gpu-pool-has-limits", "resource": pool.name} if {
 	some pool in gpu_pools
 	limits := object.get(pool.inputs.spec, "limits", {})
-	count([name | some name, _ in limits; startswith(name, "nvidia.com/")]) == 0
+	count([name | some name, limit in limits; startswith(name, "nvidia.com/"); limit != null]) == 0
 }
 
 gpu_pools := [pool |

@@ -36,9 +36,11 @@ gpus(container) := {name: number |
 	some part in ["requests", "limits"]
 	some name, _ in object.get(container, ["resources", part], {})
 	startswith(name, "nvidia.com/")
-	number := max([to_number(container.resources[p][name]) | some p in ["requests", "limits"]])
-	number > 0
+	number := max([quantity(container.resources[p][name]) | some p in ["requests", "limits"]])
+	number != 0
 }
+
+quantity(given) := units.parse(sprintf("%v", [given]))
 
 stays("initContainers", container) := object.get(container, "restartPolicy", "") == "Always"
 

@@ -15,13 +15,23 @@ NAMESPACE = "gpu-slicing-verification"
 
 
 def verification_manifests(settings: Settings) -> list[Manifest]:
-    """The namespace and the Deployment; nothing where the stack asks for no verification."""
+    """The namespace, its network policy and the Deployment; nothing where the stack asks for no verification."""
     wanted = settings.verification
     if wanted is None:
         return []
     pool = Pool.of(settings.pool(wanted.pool))
     version = settings.cluster.kubernetes_version
-    return [namespace(NAMESPACE, "restricted", version), deployment(wanted, pool)]
+    return [namespace(NAMESPACE, "restricted", version), network_policy(), deployment(wanted, pool)]
+
+
+def network_policy() -> Manifest:
+    """No traffic: nobody calls its pods, and they call nobody. The probe runs inside the container."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "no-traffic", "namespace": NAMESPACE, "labels": dict(MANAGED_BY)},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+    }
 
 
 def deployment_name(pool: Pool) -> str:
@@ -71,6 +81,8 @@ def _container(resource: SliceResource) -> Manifest:
     return {
         "name": "cuda",
         "image": versions.CUDA_IMAGE,
+        # A tag can be moved. A new GPU node has no image yet, so this costs nothing.
+        "imagePullPolicy": "Always",
         "command": ["sh", "-c", "nvidia-smi -L && exec sleep infinity"],
         "readinessProbe": {
             "exec": {"command": ["nvidia-smi", "-L"]},

@@ -65,7 +65,7 @@ def _options(item: Item) -> Options | None:
 
     None for a manifest, and for an object inside a group: that becomes a resource of its own, and is judged as one.
     """
-    is_own = item.resource.type.rpartition(":")[2] == item.kind.rpartition("/")[2]
+    is_own = item.resource.type.rpartition(":")[2] in (item.kind.rpartition("/")[2], "CustomResource")
     return item.resource.options if is_own else None
 
 

@@ -35,7 +35,7 @@ def _capped(sliced: Sliced, caps: Mapping[str, int]) -> Iterator[tuple[str, Shar
         for share in sliced.shares(instance_type):
             yield gpu.key, share, min(caps[gpu.key], _clients(share, gpu))
     if not sliced.types:
-        for share in device_plugin.shares(sliced.plugin):
+        for share in sliced.wanted:
             yield "a GPU that the catalogue does not have", share, min(caps.values())
 
 
@@ -65,13 +65,13 @@ def gpu_pool_has_limits(item: Item, config: Config) -> Iterator[str]:
     limits = item.data.at("spec", "limits")
     if not limits["nodes"].present:
         yield "lacks spec.limits.nodes"
-    if not any(field.present for field in _gpu_limits(limits).values()):
+    if not _gpu_limits(limits):
         given = ", ".join(limits.fields()) or "none"
         yield f"lacks a limit of the GPUs or slices themselves, such as {PREFIX}gpu (its limits: {given})"
 
 
 def _gpu_limits(limits: View) -> dict[str, View]:
-    return {name: field for name, field in limits.fields().items() if name.startswith(PREFIX)}
+    return {name: field for name, field in limits.fields().items() if name.startswith(PREFIX) and field.present}
 
 
 def limits_count_slices(stack: Stack, config: Config) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 from policies import bottlerocket, device_plugin, facts, karpenter, mig_parted, slices
@@ -17,6 +17,8 @@ MIG_PARTED = "https://github.com/NVIDIA/mig-parted"
 PLACEMENT = "https://docs.nvidia.com/datacenter/tesla/mig-user-guide/supported-mig-profiles.html"
 RACE = "https://github.com/NVIDIA/gpu-operator/issues/2670"
 PLUGIN_MPS = "https://github.com/NVIDIA/k8s-device-plugin#with-cuda-mps"
+# The empty one leaves the choice to each configuration of the device plugin.
+_STRATEGIES = ("mixed", "none", "")
 
 
 def mig_only_where_supported(item: Item, config: Config) -> Iterator[str]:
@@ -33,23 +35,28 @@ def mig_only_where_supported(item: Item, config: Config) -> Iterator[str]:
 
 
 def mig_config_valid(item: Item, config: Config) -> Iterator[str]:
-    for document in _documents(item):
+    for document in _mig_documents(item):
         yield from mig_parted.problems(document)
 
 
 def mig_layout_placeable(item: Item, config: Config) -> Iterator[str]:
-    for document in _documents(item):
-        for name, layout in document["mig-configs"].fields().items():
-            wrong = [mig_parted.misplaced(entry) for entry in layout.items()] if mig_parted.is_valid(layout) else []
-            yield from (f"has the layout {name}, which cannot be placed: {text}" for text in wrong if text)
+    for document in _mig_documents(item):
+        for name, layout in mig_parted.valid_layouts(document).items():
+            wrong = [text for entry in layout.items() if (text := mig_parted.misplaced(entry))]
+            yield from (f"has the layout {name}, which cannot be placed: {text}" for text in wrong)
 
 
-def _documents(item: Item) -> Iterable[View]:
+def _mig_documents(item: Item) -> list[View]:
+    """The MIG configurations of a ConfigMap or of the operator; `readable-resources` reports what cannot be read."""
+    return [document for found in facts.readable([item], _documents) for document in found.values()]
+
+
+def _documents(item: Item) -> dict[str, View]:
     if item.kind == facts.CONFIG_MAP:
-        return facts.documents(item.data["data"], facts.is_mig_config).values()
-    if facts.chart_name(item) != facts.OPERATOR_CHART:
-        return ()
-    return facts.documents(slices.config_values(item, MIG)["data"], facts.is_mig_config).values()
+        return facts.documents(item.data["data"], facts.is_mig_config)
+    if facts.chart_name(item) == facts.OPERATOR_CHART:
+        return facts.documents(slices.config_values(item, MIG)["data"], facts.is_mig_config)
+    return {}
 
 
 def mig_layout_fits_pool(stack: Stack, config: Config) -> Iterator[Finding]:
@@ -71,16 +78,16 @@ def _unfit(stack: Stack, pool: GpuPool) -> Iterator[str]:
 
 
 def _unfit_user_data(pool: GpuPool, node_class: Item) -> Iterator[str]:
-    nvidia = bottlerocket.settings(node_class)
-    if not any(bottlerocket.problems(nvidia)):
+    if bottlerocket.is_valid(node_class):
+        nvidia = bottlerocket.settings(node_class)
         for gpu in {t.gpu.key: t.gpu for t in pool.types}.values():
             if bottlerocket.partitions(nvidia, gpu) is None:
                 yield f"may buy the GPU {gpu.key}, which the MIG settings of EC2NodeClass {node_class.name} do not fit"
 
 
 def mig_strategy_not_single(item: Item, config: Config) -> Iterator[str]:
-    if facts.chart_name(item) == facts.OPERATOR_CHART and _exported(item) not in ("mixed", "none", ""):
-        yield f"uses the MIG strategy {_exported(item)}, the chart's default; allowed: mixed, or none without MIG"
+    if facts.chart_name(item) == facts.OPERATOR_CHART and _exported(item) not in _STRATEGIES:
+        yield f"uses the MIG strategy {_exported(item)} (without a value: single); allowed: mixed, or none without MIG"
 
 
 def _exported(release: Item) -> str:
@@ -93,9 +100,9 @@ def mig_strategy_mixed(stack: Stack, config: Config) -> Iterator[Finding]:
 
     def check(pool: GpuPool) -> Iterator[str]:
         strategy = _strategy(stack, pool)
-        single = any(_exported(release) == "single" for release in operators)
-        # The operator's `single` is for `mig-strategy-not-single`.
-        if slices.is_mig(pool) and strategy not in ("", "mixed") and not single:
+        # What the operator must not export is for `mig-strategy-not-single`.
+        sane = all(_exported(release) in _STRATEGIES for release in operators)
+        if slices.is_mig(pool) and strategy not in ("", "mixed") and sane:
             yield f"has the MIG layout {pool.mig}, and its nodes the MIG strategy {strategy}; allowed: mixed"
 
     return slices.each(facts.pools(stack), check)
@@ -118,7 +125,7 @@ def mig_strategy_in_one_place(stack: Stack, config: Config) -> Iterator[Finding]
     exported = [strategy for strategy in facts.readable(operators, _exported) if strategy]
 
     def check(item: Item) -> Iterator[str]:
-        for document in slices.plugin_documents(stack, item):
+        for document in filter(device_plugin.is_valid, slices.plugin_documents(stack, item)):
             own = document["flags"]["migStrategy"]
             if exported and own.present and own.text() != exported[0]:
                 yield f"sets {own.path} to {own.text()}; the operator's mig.strategy is {exported[0]} and wins"

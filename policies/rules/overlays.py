@@ -47,8 +47,14 @@ def overlay_present(stack: Stack, config: Config) -> Iterator[Finding]:
 
 def _overlays(stack: Stack, sliced: Sliced, instance_type: InstanceType) -> list[Overlay]:
     """The overlays that say something of the GPUs of a type in a pool; the ones that win come last."""
-    found = [overlay for overlay in facts.overlays(stack) if slices.covers(overlay, sliced.pool, instance_type)]
-    return sorted((overlay for overlay in found if _gpu_capacity(overlay)), key=lambda overlay: overlay.weight)
+    name = sliced.pool.name
+    near = facts.once(stack, f"overlays of {name}", lambda: [o for o in facts.overlays(stack) if _is_for(o, name)])
+    found = [overlay for overlay in near if slices.covers(overlay, sliced.pool, instance_type)]
+    return sorted(found, key=lambda overlay: overlay.weight)
+
+
+def _is_for(overlay: Overlay, pool: str) -> bool:
+    return bool(_gpu_capacity(overlay)) and (overlay.pools is None or pool in overlay.pools)
 
 
 def overlay_matches_config(stack: Stack, config: Config) -> Iterator[Finding]:
@@ -101,13 +107,11 @@ def overlay_sets_no_price(item: Item, config: Config) -> Iterator[str]:
 
 
 def karpenter_nodeoverlay_gate(stack: Stack, config: Config) -> Iterator[Finding]:
-    needed = bool(stack.of(karpenter.OVERLAY)) or any(
-        sliced.needs_overlay(instance_type) for sliced in slices.known(stack) for instance_type in sliced.types
-    )
+    overlays = stack.of(karpenter.OVERLAY)
 
     def check(release: Item) -> Iterator[str]:
-        if needed and not release.data.at("values", "settings", "featureGates", "nodeOverlay").flag():
-            yield "leaves the feature gate settings.featureGates.nodeOverlay off"
+        if overlays and not release.data.at("values", "settings", "featureGates", "nodeOverlay").flag():
+            yield f"leaves settings.featureGates.nodeOverlay off, and NodeOverlay {overlays[0].name} without effect"
 
     return each(facts.releases(stack, facts.KARPENTER_CHART), check)
 
@@ -169,7 +173,7 @@ RULES = (
     ),
     Rule(
         id="karpenter-nodeoverlay-gate",
-        description="Karpenter's feature gate for NodeOverlays is on where the program needs them.",
+        description="Karpenter's feature gate for NodeOverlays is on where the program has some.",
         why="The gate is off by default, and Karpenter then ignores every NodeOverlay.",
         remedy="Set settings.featureGates.nodeOverlay: true in the values of the Karpenter chart.",
         url=OVERLAYS,

@@ -17,6 +17,10 @@ from policies.workloads import GPU, PREFIX, Taint
 PLUGIN_README = "https://github.com/NVIDIA/k8s-device-plugin#shared-access-to-gpus"
 GPU_SHARING = "https://docs.nvidia.com/datacenter/cloud-native/gpu-operator/latest/gpu-sharing.html"
 BOTTLEROCKET = "https://bottlerocket.dev/en/os/1.54.x/api/settings/kubelet-device-plugins"
+PLUGIN_CHART = "nvidia-device-plugin"
+"""The device plugin's own chart, for clusters without the GPU operator."""
+MIG_KEY = "config.yaml"
+"""The MIG manager reads this entry alone (controllers/object_controls.go)."""
 _SOURCES = (facts.CONFIG_MAP, HELM)
 
 
@@ -29,15 +33,27 @@ def plugin_config_ignored_keys(item: Item, config: Config) -> Iterator[str]:
     for document in _plugin_documents(item):
         if device_plugin.is_valid(document):
             yield from device_plugin.ignored(document)
+    if item.kind == HELM and facts.chart_name(item) == facts.OPERATOR_CHART:
+        for operand in (PLUGIN, MIG):
+            values = slices.config_values(item, operand)
+            if values["data"].fields() and not values["create"].flag():
+                yield f"sets {values['data'].path}, which the chart ignores without create: true"
 
 
-def _plugin_documents(item: Item) -> Iterable[View]:
-    """What is a device plugin configuration beyond doubt: by its form, or since the operator's values hold it."""
+def _plugin_documents(item: Item) -> list[View]:
+    """What is a device plugin configuration beyond doubt: by its form, or since a chart makes it one."""
+    if item.kind == HELM and facts.chart_name(item) == PLUGIN_CHART:
+        return list(facts.documents(item.data.at("values", "config", "map"), facts.is_plugin_config).values())
+    # `readable-resources` reports what cannot be read.
+    return [document for found in facts.readable([item], _documents) for document in found.values()]
+
+
+def _documents(item: Item) -> dict[str, View]:
     if item.kind == facts.CONFIG_MAP:
-        return facts.documents(item.data["data"], device_plugin.looks_like_one).values()
-    if facts.chart_name(item) != facts.OPERATOR_CHART:
-        return ()
-    return facts.documents(slices.config_values(item, PLUGIN)["data"], facts.is_plugin_config).values()
+        return facts.documents(item.data["data"], device_plugin.looks_like_one)
+    if facts.chart_name(item) == facts.OPERATOR_CHART:
+        return facts.documents(slices.config_values(item, PLUGIN)["data"], facts.is_plugin_config)
+    return {}
 
 
 def plugin_config_entries(stack: Stack, config: Config) -> Iterator[Finding]:
@@ -70,7 +86,8 @@ def bottlerocket_slicing_valid(item: Item, config: Config) -> Iterator[str]:
 
 def slices_refuse_double_requests(item: Item, config: Config) -> Iterator[str]:
     if item.kind == karpenter.NODE_CLASS:
-        documents = [bottlerocket.plugin_config(bottlerocket.settings(item))] if facts.is_bottlerocket(item) else []
+        valid = facts.is_bottlerocket(item) and bottlerocket.is_valid(item)
+        documents = [bottlerocket.plugin_config(bottlerocket.settings(item))] if valid else []
     else:
         documents = [document for document in _plugin_documents(item) if device_plugin.is_valid(document)]
     for document in documents:
@@ -94,6 +111,9 @@ def _unresolved_values(stack: Stack, release: Item) -> Iterator[str]:
         name = given["name"].text()
         if name and not given["create"].flag() and not _config_maps(stack, name):
             yield f"points {operand}.config.name at the ConfigMap {name}, which is not in this program"
+    for item in _config_maps(stack, slices.config_values(release, MIG)["name"].text()):
+        if not item.data["data"][MIG_KEY].present:
+            yield f"points migManager.config.name at the ConfigMap {item.name}, which lacks the key {MIG_KEY}"
     default = slices.config_values(release, PLUGIN)["default"].text()
     if default and default not in _names(stack, release):
         yield f"sets devicePlugin.config.default to {default}{_known_names(default, _names(stack, release))}"
@@ -147,7 +167,7 @@ def _elsewhere(stack: Stack, release: Item) -> Iterator[str]:
 
 def sharing_has_effect(stack: Stack, config: Config) -> Iterator[Finding]:
     def check(sliced: Sliced) -> Iterator[str]:
-        wanted = device_plugin.shares(sliced.plugin) if sliced.pool.plugin else []
+        wanted = sliced.wanted if sliced.pool.plugin else []
         if wanted and sliced.types and not any(sliced.shares(t) for t in sliced.types):
             has = sorted({name for t in sliced.types for name in sliced.devices(t)})
             names = ", ".join(share.resource for share in wanted)

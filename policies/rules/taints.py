@@ -53,8 +53,8 @@ def _instead(item: Item) -> str:
     """What the pool has in place of the GPU taint."""
     if GPU_TAINT in _taints(item, "startupTaints"):
         return " (it has it as a startup taint only, which is taken away once the node is ready)"
-    near = [str(taint) for taint in _taints(item) if GPU in taint.key or taint.key in GPU]
-    return f" (it has {', '.join(near)})" if near else ""
+    found = ", ".join(str(taint) for taint in _taints(item))
+    return f" (it has {found})" if found else ""
 
 
 def _buyable(item: Item) -> str:
@@ -83,9 +83,9 @@ def distinct_taints(item: Item, config: Config) -> Iterator[str]:
 def startup_taints_have_remover(item: Item, config: Config) -> Iterator[str]:
     kept = [(taint.key, taint.effect) for taint in _taints(item)]
     for taint in _taints(item, "startupTaints"):
-        if (taint.key, taint.effect) in kept or (taint == GPU_TAINT and karpenter.may_buy_gpus(item)):
-            continue  # distinct-taints, and the rules on the GPU taint, refuse these
-        if taint.key == GPU or taint.key not in config["removed"]:
+        # distinct-taints refuses those that are kept as well, and the rules on the GPU taint that one.
+        elsewhere = (taint.key, taint.effect) in kept or (taint == GPU_TAINT and karpenter.may_buy_gpus(item))
+        if not elsewhere and (taint.key == GPU or taint.key not in config["removed"]):
             allowed = ", ".join(config["removed"])
             yield f"has the startup taint {taint}, which nothing is known to take away; allowed keys: {allowed}"
 

@@ -48,8 +48,7 @@ def admission_fails_closed(item: Item, config: Config) -> Iterator[str]:
 
 
 def admission_covers_ephemeral_containers(item: Item, config: Config) -> Iterator[str]:
-    match = item.data.at("spec", "matchConstraints")
-    if admission.guards_pods(item) and not admission.matches(match, admission.EPHEMERAL):
+    if admission.guards_pods(item) and not admission.asked(item, admission.DEBUGGED):
         yield f"is asked of pods and not of {admission.EPHEMERAL} (UPDATE)"
 
 
@@ -58,33 +57,31 @@ def admission_is_bound(stack: Stack, config: Config) -> Iterator[Finding]:
         bindings = admission.bindings(stack, policy)
         if not bindings:
             yield "has no binding, without which it judges nothing"
-        elif admission.guards_pods(policy) and not any(_denies_pods(binding) for binding in bindings):
-            yield "has no binding that denies pods and their ephemeral containers"
+        elif admission.guards_pods(policy):
+            for request in (admission.MADE, admission.CHANGED, admission.DEBUGGED):
+                if admission.asked(policy, request) and not admission.denying(bindings, request):
+                    yield f"has no binding that denies: {request.operation} of {request.resource}"
 
     yield from each(stack.of(admission.POLICY), check)
 
 
-def _denies_pods(binding: Item) -> bool:
-    whole = not any(admission.narrows(binding, resource) for resource in (admission.PODS, admission.EPHEMERAL))
-    return admission.denies(binding) and whole
-
-
-def _guards(stack: Stack) -> list[Item]:
-    return [p for p in stack.of(admission.POLICY) if facts.readable([p], admission.guards_pods) == [True]]
-
-
 def admission_needs_parameters(stack: Stack, config: Config) -> Iterator[Finding]:
-    def check(binding: Item) -> Iterator[str]:
-        parameters = binding.data.at("spec", "paramRef")
-        found = parameters["parameterNotFoundAction"].text()
-        if admission.denies(binding) and parameters.fields() and found != "Deny":
-            yield f"has parameterNotFoundAction {found[:80] or 'unset'}; allowed: Deny"
+    def check(policy: Item) -> Iterator[str]:
+        if admission.asked(policy, admission.MADE):
+            bindings = admission.denying(admission.bindings(stack, policy), admission.MADE)
+            if bindings and not any(_outlives_parameters(binding) for binding in bindings):
+                yield "lets every pod in where its parameters are gone; allowed: parameterNotFoundAction Deny"
 
-    yield from each([b for policy in _guards(stack) for b in admission.bindings(stack, policy)], check)
+    yield from each(stack.of(admission.POLICY), check)
+
+
+def _outlives_parameters(binding: Item) -> bool:
+    parameters = binding.data.at("spec", "paramRef")
+    return not parameters.fields() or parameters["parameterNotFoundAction"].text() == "Deny"
 
 
 def admission_exempts_by_name(stack: Stack, config: Config) -> Iterator[Finding]:
-    guards = _guards(stack)
+    guards = [p for p in stack.of(admission.POLICY) if facts.readable([p], admission.guards_pods) == [True]]
     yield from each(guards, lambda policy: admission.loopholes(policy.data.at("spec", "matchConstraints")))
     bindings = [binding for policy in guards for binding in admission.bindings(stack, policy)]
     yield from each(bindings, lambda binding: admission.loopholes(binding.data.at("spec", "matchResources")))
@@ -183,9 +180,9 @@ RULES = (
     ),
     Rule(
         id="admission-needs-parameters",
-        description="A binding that denies pods denies them too where its parameters are gone.",
+        description="An admission policy on pods refuses new pods where its parameters are gone.",
         why="With parameterNotFoundAction Allow, whoever deletes a ConfigMap turns the policy off.",
-        remedy="Set spec.paramRef.parameterNotFoundAction to Deny.",
+        remedy="Set spec.paramRef.parameterNotFoundAction to Deny in a binding for CREATE of pods.",
         url=ADMISSION,
         severity="high",
         check=admission_needs_parameters,

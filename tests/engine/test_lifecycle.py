@@ -18,6 +18,7 @@ pytestmark = NEEDS_ENGINE
 LEAVES_EARLY = {
     "Deployment time-slicing-verification",
     "Namespace gpu-slicing-verification",
+    "NetworkPolicy no-traffic",
 }
 T4 = {"name": "t4", "instanceTypes": ["g4dn.xlarge"], "sharing": {"mode": "time-slicing", "replicas": 4}}
 TENANT_KINDS = {"Namespace", "ResourceQuota", "LimitRange"}

@@ -7,6 +7,7 @@ VPC, ACCESS, KEY = "vpcConfig", "accessConfig", "encryptionConfig"
 CIDRS = (CLASSIC, VPC, "publicAccessCidrs")
 PUBLIC = "eks-endpoint-not-public-to-all"
 PROTECTED = "eks-deletion-protection"
+LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 HALVES = ["0.0.0.0/1", "128.0.0.0/1"]
 
 
@@ -58,11 +59,14 @@ CASES = [
     accepted(PUBLIC, "as broad as the option allows", put(*CIDRS, ["64.0.0.0/3"]), config={PUBLIC: {"ipv4Prefix": 3}}),
     accepted(PUBLIC, "not public", put(CLASSIC, VPC, "endpointPublicAccess", False), drop(*CIDRS)),
     accepted(PUBLIC, "not public, in spite of a list", put(COMPONENT, "publicAccessCidrs", ["0.0.0.0/0"])),
-    refused(
-        "eks-logs-complete",
-        "audit is missing",
-        put(COMPONENT, "enabledClusterLogTypes", ["api", "authenticator", "controllerManager", "scheduler"]),
-        says="does not log audit",
+    *(
+        refused(
+            "eks-logs-complete",
+            f"{kind} is missing",
+            put(COMPONENT, "enabledClusterLogTypes", [k for k in LOGS if k != kind]),
+            says=f"does not log {kind}",
+        )
+        for kind in LOGS
     ),
     refused(
         "eks-logs-complete", "component, default", drop(COMPONENT, "enabledClusterLogTypes"), says="log api, audit"
@@ -104,6 +108,13 @@ CASES = [
         "glass broken for another cluster",
         put_option(CLASSIC, "protect", False),
         config=break_glass("visio", "research"),
+    ),
+    refused(
+        PROTECTED,
+        "glass broken for another cluster, and a name to come",
+        drop(CLASSIC, "deletionProtection"),
+        put(CLASSIC, "name", "<unknown>"),
+        config=break_glass("research"),
     ),
     accepted(
         PROTECTED,

@@ -7,6 +7,7 @@ AFTER = ("spec", "disruption", "consolidateAfter")
 BUDGETS = ("spec", "disruption", "budgets")
 TEMPLATE = ("spec", "template", "spec")
 UNDERUTILIZED = put("pool-shared", *POLICY, "WhenEmptyOrUnderutilized")
+CAPACITY_TYPE = {"key": "karpenter.sh/capacity-type", "operator": "In"}
 CAPACITY = (*TEMPLATE, "requirements", 1)
 
 
@@ -99,6 +100,12 @@ IDLE = [
         put("pool-shared", *CAPACITY, "values", ["reserved"]),
         after("Never"),
     ),
+    accepted(
+        "gpu-pool-idle",
+        "reserved capacity alone, by two requirements",
+        put("pool-shared", *TEMPLATE, "requirements", 2, {**CAPACITY_TYPE, "values": ["reserved"]}),
+        after("Never"),
+    ),
     accepted("gpu-pool-idle", "a pool of fixed size", after("Never"), fixed_size()),
     accepted("gpu-pool-idle", "a pool without GPUs", put("pool-general", *AFTER, "Never")),
 ]
@@ -159,6 +166,21 @@ BUDGET = [
         budgets({"reasons": ["Drifted"]}),
         config={"gpu-pool-budget": {"maxPercent": 9}},
     ),
+    refused(
+        "gpu-pool-budget",
+        "drift without one",
+        UNDERUTILIZED,
+        budgets({"nodes": "1", "reasons": ["Underutilized"]}),
+        says="as Drifted",
+    ),
+    refused(
+        "gpu-pool-budget",
+        "two of no nodes, where all may go",
+        fixed_size(replicas=0),
+        budgets({"nodes": "2"}),
+        config={"gpu-pool-budget": {"maxPercent": 100}},
+    ),
+    accepted("gpu-pool-budget", "half of a pool of fixed size", fixed_size(replicas=202.0), budgets({"nodes": "101"})),
     refused("gpu-pool-budget", "two of no nodes", fixed_size(replicas=0), budgets({"nodes": "2"})),
     accepted("gpu-pool-budget", "one of no nodes", fixed_size(replicas=0), budgets({"nodes": "1"})),
     accepted("gpu-pool-budget", "exactly half", budgets({"nodes": "50%"})),

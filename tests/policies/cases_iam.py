@@ -203,6 +203,7 @@ CASES = [
     refused(ADMIN, "a document beside others", put(*STATEMENTS, 4, ALL)),
     refused(ADMIN, "a user's document", one_more("aws:iam/userPolicy:UserPolicy", ALL)),
     refused(ADMIN, "a group's document", one_more("aws:iam/groupPolicy:GroupPolicy", ALL)),
+    refused(ADMIN, "an object", put("node-role", "inlinePolicies", [{"policy": document(ALL)}])),
     refused(ADMIN, "a role's inline document", inline(ALL), says="(inlinePolicies[0].policy)"),
     refused(
         ADMIN,

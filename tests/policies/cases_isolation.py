@@ -60,6 +60,7 @@ ENVIRONMENT = [
     refused(
         ENV, "from elsewhere", sets({"name": VARIABLES[0], "valueFrom": FROM_FIELD}), says="to what another object says"
     ),
+    refused(ENV, "a long value", sets(visible("x" * 200)), says=f"to '{'x' * 79} in container main"),
     refused(ENV, "set twice", sets(visible("void"), visible("all"))),
     *exemptions(ENV, lambda namespace: sets(visible("all"), namespace=namespace)),
     *(accepted(ENV, value, sets(visible(value))) for value in ("void", "none")),

@@ -1,6 +1,6 @@
 """Cases of policies/rules/lifecycle.py."""
 
-from base import Edit, accepted, also, drop, like, put, put_head, put_option, refused, without
+from base import Edit, Program, accepted, also, drop, like, put, put_head, put_option, refused, without
 
 GRACE = ("spec", "template", "spec", "terminationGracePeriod")
 NEEDED = ("karpenter", "karpenter-crd", "class-shared", "overlay-shared")
@@ -17,6 +17,16 @@ def version(name: str, value: str) -> Edit:
 def elsewhere(name: str, original: str, *edits: Edit) -> Edit:
     """A copy of a resource, in another cluster."""
     return like(name, original, put_head(name, "provider", "other"), *edits)
+
+
+def grouped(name: str) -> Edit:
+    """Moves an object into a group, whose options are not those of its objects."""
+
+    def edit(program: Program) -> None:
+        objects = [program.pop(name)["properties"]]
+        also("group", "kubernetes:yaml/v2:ConfigGroup", {"objs": objects})(program)
+
+    return edit
 
 
 NO_CRDS = (without("karpenter-crd"),)
@@ -67,7 +77,28 @@ CRDS = [
         elsewhere("more-crd", "karpenter-crd", version("more-crd", "1.15.0")),
         elsewhere("more", "karpenter", version("more", "1.15.0")),
     ),
-    accepted("karpenter-crds-match", "a provider that is not known", put_head("karpenter-crd", "provider", "")),
+    refused(
+        "karpenter-crds-match",
+        "a provider that is not known",
+        put_head("karpenter-crd", "provider", ""),
+        version("karpenter-crd", "1.14.0"),
+    ),
+    refused(
+        "karpenter-crds-match",
+        "the second of two clusters",
+        elsewhere("more-crd", "karpenter-crd", version("more-crd", "1.15.0")),
+        elsewhere("more", "karpenter"),
+    ),
+    accepted(
+        "karpenter-crds-match",
+        "two clusters whose providers are not known",
+        put_head("karpenter-crd", "provider", ""),
+        put_head("karpenter", "provider", ""),
+        like("more-crd", "karpenter-crd", version("more-crd", "1.15.0")),
+        like("more", "karpenter", version("more", "1.15.0")),
+        depends("pool-general", "more", "more-crd", "karpenter"),
+        *(put_head(f"pool-{name}", "parent", "pool-general") for name in ("shared", "mig", "whole", "bottle")),
+    ),
     accepted("karpenter-crds-match", "CRDs alone", without("karpenter"), version("karpenter-crd", "1.15.0")),
 ]
 
@@ -80,6 +111,12 @@ NEEDS = [
         "without its EC2NodeClass",
         depends("pool-shared", "karpenter", "overlay-shared"),
         says="does not depend on EC2NodeClass shared",
+    ),
+    refused(
+        "nodepool-needs-karpenter",
+        "without another EC2NodeClass",
+        depends("pool-bottle", "karpenter", "overlay-bottle"),
+        says="does not depend on EC2NodeClass bottle",
     ),
     refused(
         "nodepool-needs-karpenter",
@@ -160,7 +197,17 @@ NEEDS = [
         elsewhere("more-crd", "karpenter-crd"),
         elsewhere("more", "karpenter"),
     ),
-    accepted("nodepool-needs-karpenter", "an overlay of another pool", depends("pool-shared", *NEEDED)),
+    accepted(
+        "nodepool-needs-karpenter",
+        "through several properties",
+        depends("pool-shared"),
+        put_head(
+            "pool-shared",
+            "propertyDependencies",
+            {"metadata": ["karpenter"], "spec": ["overlay-shared", "class-shared"]},
+        ),
+    ),
+    accepted("nodepool-needs-karpenter", "inside a group", grouped("pool-whole")),
 ]
 
 TIMEOUT = [
@@ -183,6 +230,13 @@ TIMEOUT = [
         put_option("pool-general", "deleteTimeout", 1799),
         says="at least 1800 s",
     ),
+    refused(
+        "nodepool-delete-timeout",
+        "under Pulumi's name for every custom resource",
+        put_head("pool-shared", "type", "kubernetes:apiextensions.k8s.io:CustomResource"),
+        put_option("pool-shared", "deleteTimeout", 0),
+    ),
+    accepted("nodepool-delete-timeout", "inside a group", grouped("pool-whole")),
     accepted("nodepool-delete-timeout", "exactly the time", put_option("pool-shared", "deleteTimeout", 4500)),
     accepted(
         "nodepool-delete-timeout",
@@ -282,6 +336,22 @@ PROTECTED = [
         without("cluster-classic"),
         without("cluster-component"),
     ),
+    refused(
+        "pools-protected-with-cluster",
+        "the first of two clusters is not protected",
+        UNPROTECTED,
+        put("cluster-component", "deletionProtection", False),
+        config={"eks-deletion-protection": "disabled"},
+    ),
+    accepted(
+        "pools-protected-with-cluster",
+        "no cluster is protected",
+        UNPROTECTED,
+        without("cluster-classic"),
+        put("cluster-component", "deletionProtection", False),
+        config={"eks-deletion-protection": "disabled"},
+    ),
+    accepted("pools-protected-with-cluster", "inside a group", grouped("pool-whole")),
     accepted("pools-protected-with-cluster", "a pool without GPUs", put_option("pool-general", "protect", False)),
 ]
 

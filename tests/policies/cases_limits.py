@@ -1,6 +1,8 @@
 """Cases of policies/rules/limits.py."""
 
+import mig_layouts
 from base import Edit, accepted, drop, put, put_yaml, refused
+from cases_mig import both_a100
 
 CAP, FLOOR, HAS = "replicas-within-cap", "slice-memory-floor", "gpu-pool-has-limits"
 COUNT, ONE_NODE = "limits-count-slices", "limits-allow-one-node"
@@ -52,15 +54,17 @@ def mps(number: int, types: tuple[str, ...], gpus: int = 1) -> tuple[Edit, ...]:
     )
 
 
-def shared_instances(number: int) -> tuple[Edit, ...]:
-    """The pool `mig` with its smaller instances shared too."""
-    name = "nvidia.com/mig-1g.5gb.shared"
-    block = f"{{renameByDefault: true, failRequestsGreaterThanOne: true, resources: [{{name: mig-1g.5gb, replicas: {number}}}]}}"
+def shared_instances(small: int, middle: int) -> tuple[Edit, ...]:
+    """The pool `mig` with its instances shared too."""
+    one, other = "mig-1g.5gb", "mig-2g.10gb"
+    resources = f"[{{name: {one}, replicas: {small}}}, {{name: {other}, replicas: {middle}}}]"
+    block = f"{{renameByDefault: true, failRequestsGreaterThanOne: true, resources: {resources}}}"
+    capacity = {f"nvidia.com/{one}.shared": 24 * small, f"nvidia.com/{other}.shared": 16 * middle}
     return (
         put("plugin-configs", "data", "instances", f"sharing: {{timeSlicing: {block}}}"),
         put("pool-mig", *LABELS, PLUGIN_LABEL, "instances"),
-        put("overlay-mig", *CAPACITY, {WHOLE: 0, name: 24 * number, "nvidia.com/mig-2g.10gb": 16}),
-        put("pool-mig", *LIMITS, {"nodes": 2, name: 500, "nvidia.com/mig-2g.10gb": 32}),
+        put("overlay-mig", *CAPACITY, {WHOLE: 0, **capacity}),
+        put("pool-mig", *LIMITS, {"nodes": 2, **dict.fromkeys(capacity, 500)}),
     )
 
 
@@ -113,8 +117,29 @@ CASES = [
         says="allowed on l4: 2 to 4",
     ),
     accepted(CAP, "Bottlerocket's default of two", user_data(), put("overlay-bottle", *CAPACITY, SHARED, 2)),
-    refused(CAP, "instances of MIG", *shared_instances(5), config={FLOOR: {"minMemoryMiB": 256}}, says="mig-1g.5gb 5"),
-    accepted(CAP, "instances of MIG, two times", *shared_instances(2)),
+    refused(
+        CAP,
+        "instances of MIG",
+        *shared_instances(5, 2),
+        config={FLOOR: {"minMemoryMiB": 256}},
+        says="shares nvidia.com/mig-1g.5gb 5 times; allowed on a100-40gb: 2 to 4",
+    ),
+    refused(CAP, "the second resource", *shared_instances(2, 5), says="shares nvidia.com/mig-2g.10gb 5 times"),
+    accepted(CAP, "instances of MIG, two times", *shared_instances(2, 2)),
+    refused(
+        CAP,
+        "the second resource of such a type",
+        *replicas(4, ("g9.xlarge",)),
+        put_yaml(
+            "plugin-configs",
+            "quarter",
+            "sharing",
+            "timeSlicing",
+            "resources",
+            [{"name": "gpu", "replicas": 4}, {"name": "mig-1g.5gb", "replicas": 5}],
+        ),
+        says="shares nvidia.com/mig-1g.5gb 5 times",
+    ),
     refused(CAP, "MPS", *mps(5, ("g5.xlarge",)), says="allowed on a10g: 2 to 4"),
     accepted(CAP, "MPS within the cap", *mps(4, ("g5.xlarge",))),
     refused(
@@ -143,19 +168,44 @@ CASES = [
         config=caps(v100=48) | {FLOOR: {"minMemoryMiB": 256}},
     ),
     # An A10G has 22888 MiB.
-    refused(FLOOR, "a MiB less", config=floor(5211), says="leaves each slice of g5.xlarge 5210 MiB of memory; allowed: 5211 or more"),
+    refused(
+        FLOOR,
+        "a MiB less",
+        config=floor(5211),
+        says="leaves each slice of g5.xlarge 5210 MiB of memory; allowed: 5211 or more",
+    ),
     accepted(FLOOR, "to the MiB", config=floor(5210)),
-    refused(FLOOR, "the default floor", *replicas(15), config=caps(a10g=15), says="1013 MiB of memory; allowed: 1024 or more"),
+    refused(
+        FLOOR,
+        "the default floor",
+        *replicas(15),
+        config=caps(a10g=15),
+        says="1013 MiB of memory; allowed: 1024 or more",
+    ),
     accepted(FLOOR, "over the default floor", *replicas(14), config=caps(a10g=14)),
     refused(
         FLOOR,
         "the second type",
-        *replicas(4, ("g5.xlarge", "g4dn.xlarge")),
+        *replicas(4, ("g5.xlarge", "g5g.xlarge")),
+        config=floor(3585),
+        says="slice of g5g.xlarge 3584 MiB",
+    ),
+    refused(
+        FLOOR,
+        "the first type",
+        *replicas(4, ("g4dn.xlarge", "g5.xlarge")),
         config=floor(3585),
         says="slice of g4dn.xlarge 3584 MiB",
     ),
     accepted(FLOOR, "both types", *replicas(4, ("g5.xlarge", "g4dn.xlarge")), config=floor(3584)),
-    refused(FLOOR, "an instance of MIG", *shared_instances(2), config=floor(2049), says="p4d.24xlarge 2048 MiB"),
+    refused(FLOOR, "an instance of MIG", *shared_instances(2, 2), config=floor(2049), says="p4d.24xlarge 2048 MiB"),
+    refused(
+        FLOOR,
+        "the second resource",
+        *shared_instances(2, 5),
+        config={CAP: {"maxReplicas": {"a100-40gb": 5}}, FLOOR: {"minMemoryMiB": 2048}},
+        says="p4d.24xlarge 1536 MiB",
+    ),
     accepted(FLOOR, "a whole instance of MIG", config=floor(5000)),
     refused(HAS, "none", drop("pool-shared", *LIMITS), says="its limits: none"),
     refused(HAS, "none on nodes", drop("pool-shared", *LIMITS, "nodes"), says="lacks spec.limits.nodes"),
@@ -169,6 +219,8 @@ CASES = [
     refused(HAS, "a null on slices", put("pool-shared", *LIMITS, SHARED, None), says="such as nvidia.com/gpu"),
     refused(HAS, "another maker's", put("pool-shared", *LIMITS, {"nodes": 10, "amd.com/gpu": 10})),
     accepted(HAS, "written as texts", put("pool-shared", *LIMITS, {"nodes": "10", SHARED: "40"})),
+    accepted(HAS, "in another order", put("pool-shared", *LIMITS, {SHARED: 40, WHOLE: None, "nodes": 10})),
+    accepted(HAS, "a null besides", put("pool-shared", *LIMITS, {"nodes": 10, WHOLE: None, SHARED: 40})),
     accepted(HAS, "no GPUs", drop("pool-general", *LIMITS)),
     refused(
         COUNT,
@@ -182,9 +234,33 @@ CASES = [
         put("pool-whole", *LIMITS, {"nodes": 4, SHARED: 16}),
         says="and not nvidia.com/gpu, which",
     ),
-    refused(COUNT, "one profile of two", drop("pool-mig", *LIMITS, "nvidia.com/mig-2g.10gb"), says="not nvidia.com/mig-2g"),
+    refused(
+        COUNT, "one profile of two", drop("pool-mig", *LIMITS, "nvidia.com/mig-2g.10gb"), says="not nvidia.com/mig-2g"
+    ),
     refused(
         COUNT, "Bottlerocket", put("pool-bottle", *LIMITS, {"nodes": 3, WHOLE: 3}), says="not nvidia.com/gpu.shared"
+    ),
+    refused(
+        COUNT,
+        "a null for the slices",
+        put("pool-shared", *LIMITS, {"nodes": 10, SHARED: None, WHOLE: 10}),
+        says="limits nvidia.com/gpu, and not nvidia.com/gpu.shared",
+    ),
+    refused(
+        COUNT,
+        "the second model's slices",
+        mig_layouts.layout(mig_layouts.FOR_40, mig_layouts.FOR_80),
+        *both_a100(),
+        drop("pool-mig", *LIMITS, "nvidia.com/mig-1g.10gb"),
+        says="and not nvidia.com/mig-1g.10gb",
+    ),
+    refused(
+        COUNT,
+        "the first model's slices",
+        mig_layouts.layout(mig_layouts.FOR_40, mig_layouts.FOR_80),
+        *both_a100(),
+        drop("pool-mig", *LIMITS, "nvidia.com/mig-1g.5gb"),
+        says="and not nvidia.com/mig-1g.5gb",
     ),
     accepted(COUNT, "another limit besides", put("pool-shared", *LIMITS, WHOLE, 10)),
     refused(
@@ -196,12 +272,14 @@ CASES = [
     accepted(ONE_NODE, "one node exactly", put("pool-shared", *LIMITS, SHARED, "4")),
     accepted(ONE_NODE, "a text that sorts before", put("pool-mig", *LIMITS, "nvidia.com/mig-1g.5gb", "100")),
     refused(ONE_NODE, "a text that sorts behind", put("pool-mig", *LIMITS, "nvidia.com/mig-1g.5gb", "9")),
-    refused(ONE_NODE, "the second profile", put("pool-mig", *LIMITS, "nvidia.com/mig-2g.10gb", 15.0), says="to 15.0, and"),
-    refused(ONE_NODE, "the largest type", put("pool-whole", *LIMITS, WHOLE, 3), says="one g6e.12xlarge has 4"),
     refused(
-        ONE_NODE, "one GPU on a large type", put("pool-whole", *LIMITS, WHOLE, 1), says="one g6e.12xlarge has 4"
+        ONE_NODE, "the second profile", put("pool-mig", *LIMITS, "nvidia.com/mig-2g.10gb", 15.0), says="to 15.0, and"
     ),
-    refused(ONE_NODE, "cpu of the second type", put("pool-shared", *LIMITS, "cpu", 7), says="cpu to 7, and one g5.2xlarge"),
+    refused(ONE_NODE, "the largest type", put("pool-whole", *LIMITS, WHOLE, 3), says="one g6e.12xlarge has 4"),
+    refused(ONE_NODE, "one GPU on a large type", put("pool-whole", *LIMITS, WHOLE, 1), says="one g6e.12xlarge has 4"),
+    refused(
+        ONE_NODE, "cpu of the second type", put("pool-shared", *LIMITS, "cpu", 7), says="cpu to 7, and one g5.2xlarge"
+    ),
     refused(ONE_NODE, "a part of a cpu", put("pool-shared", *LIMITS, "cpu", "500m"), says="to 0.5"),
     accepted(ONE_NODE, "cpu of one node", put("pool-shared", *LIMITS, "cpu", "8000m")),
     accepted(ONE_NODE, "a resource that its nodes do not have", put("pool-shared", *LIMITS, "nvidia.com/gpu.other", 1)),

@@ -2,9 +2,17 @@
 
 from base import Edit, accepted, also, drop, like, put, put_head, refused
 
+ENCRYPTED = "nodeclass-volumes-encrypted"
+TEMPLATE_ENCRYPTED = "launch-template-volumes-encrypted"
+ROOT_VOLUME = "gpu-root-volume"
+TEMPLATE_ADDRESS = "launch-template-no-public-address"
+ALIAS = "gpu-pool-ami-by-alias"
+TEMPLATE_IMDS = "launch-template-imds"
+
 AMI = ("spec", "amiSelectorTerms")
 IMDS = ("spec", "metadataOptions")
 VOLUMES = ("spec", "blockDeviceMappings")
+ROOTS = {"AL2": "/dev/xvda"} | dict.fromkeys(("Windows2019", "Windows2022", "Windows2025"), "/dev/sda1")
 EKS_PARAMETER = "/aws/service/eks/optimized-ami/1.35/amazon-linux-2023/x86_64/nvidia"
 BOTTLEROCKET_PARAMETER = "/aws/service/bottlerocket/aws-k8s-1.35-nvidia/x86_64"
 
@@ -18,6 +26,10 @@ def general_class(name: str = "general", **spec: object) -> Edit:
         "spec": {"amiFamily": "AL2023", "associatePublicIPAddress": False, **spec},
     }
     return also(f"class-{name}", "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass", properties)
+
+
+def mapping(device: str) -> dict[str, object]:
+    return {"deviceName": device, "ebs": {"volumeSize": "100Gi", "encrypted": True}}
 
 
 def family(name: str) -> Edit:
@@ -44,7 +56,7 @@ PINNED = [
     refused(
         "ami-pinned",
         "Windows, which has no releases",
-        general_class(amiSelectorTerms=[{"alias": "windows2022@latest"}]),
+        general_class(amiSelectorTerms=[{"alias": "windows2022@latest"}], amiFamily="Windows2022"),
     ),
     refused("ami-pinned", "a name", general_class(amiSelectorTerms=[{"name": "ours-*"}]), says="by name or tags"),
     refused("ami-pinned", "tags", general_class(amiSelectorTerms=[{"tags": {"team": "vision"}}])),
@@ -85,18 +97,18 @@ BY_PARAMETER = (
 )
 
 BY_ALIAS = [
-    refused("gpu-pool-ami-by-alias", "by id", *BY_ID, says="selects ami-1 for nodes with GPUs"),
+    refused(ALIAS, "by id", *BY_ID, says="selects ami-1 for nodes with GPUs"),
     refused(
-        "gpu-pool-ami-by-alias",
+        ALIAS,
         "the second of two ids",
         *BY_ID,
         put("class-shared", *AMI, 1, {"id": "ami-2"}),
         config={"gpu-pool-ami-by-alias": {"amis": ["ami-1"]}},
         says="ami-2",
     ),
-    refused("gpu-pool-ami-by-alias", "by a parameter", *BY_PARAMETER, says=f"selects {BOTTLEROCKET_PARAMETER}"),
+    refused(ALIAS, "by a parameter", *BY_PARAMETER, says=f"selects {BOTTLEROCKET_PARAMETER}"),
     refused(
-        "gpu-pool-ami-by-alias",
+        ALIAS,
         "another class of a pool",
         like(
             "class-more",
@@ -109,12 +121,8 @@ BY_ALIAS = [
         ),
         says="ami-1",
     ),
-    accepted(
-        "gpu-pool-ami-by-alias", "an id that is listed", *BY_ID, config={"gpu-pool-ami-by-alias": {"amis": ["ami-1"]}}
-    ),
-    accepted(
-        "gpu-pool-ami-by-alias", "an id for nodes without GPUs", general_class(amiSelectorTerms=[{"id": "ami-1"}])
-    ),
+    accepted(ALIAS, "an id that is listed", *BY_ID, config={"gpu-pool-ami-by-alias": {"amis": ["ami-1"]}}),
+    accepted(ALIAS, "an id for nodes without GPUs", general_class(amiSelectorTerms=[{"id": "ami-1"}])),
 ]
 
 IMDS_CASES = [
@@ -139,76 +147,83 @@ IMDS_CASES = [
     accepted("nodeclass-imds", "Karpenter's defaults", drop("class-shared", *IMDS)),
     accepted("nodeclass-imds", "Karpenter's defaults inside", put("class-shared", *IMDS, {"httpEndpoint": "enabled"})),
     accepted("nodeclass-imds", "one hop as a fraction", put("class-shared", *IMDS, "httpPutResponseHopLimit", 1.0)),
-    refused("launch-template-imds", "tokens optional", put("template", "metadataOptions", "httpTokens", "optional")),
+    refused(TEMPLATE_IMDS, "tokens optional", put("template", "metadataOptions", "httpTokens", "optional")),
     refused(
-        "launch-template-imds",
+        TEMPLATE_IMDS,
         "tokens not given",
         drop("template", "metadataOptions", "httpTokens"),
         says="httpTokens to the account",
     ),
-    refused("launch-template-imds", "two hops", put("template", "metadataOptions", "httpPutResponseHopLimit", 2.0)),
+    refused(TEMPLATE_IMDS, "two hops", put("template", "metadataOptions", "httpPutResponseHopLimit", 2.0)),
     refused(
-        "launch-template-imds",
+        TEMPLATE_IMDS,
         "hops not given",
         drop("template", "metadataOptions", "httpPutResponseHopLimit"),
         says="httpPutResponseHopLimit to the image",
     ),
-    refused("launch-template-imds", "nothing given", drop("template", "metadataOptions")),
-    accepted("launch-template-imds", "no endpoint given", drop("template", "metadataOptions", "httpEndpoint")),
+    refused(TEMPLATE_IMDS, "nothing given", drop("template", "metadataOptions")),
+    accepted(TEMPLATE_IMDS, "no endpoint given", drop("template", "metadataOptions", "httpEndpoint")),
 ]
 
 ENCRYPTION = [
     refused(
-        "nodeclass-volumes-encrypted",
+        ENCRYPTED,
         "the second volume",
         put("class-shared", *VOLUMES, 1, "ebs", "encrypted", False),
         says="leaves /dev/xvdb unencrypted",
     ),
+    refused(ENCRYPTED, "the first volume not given", drop("class-bottle", *VOLUMES, 0, "ebs", "encrypted")),
+    refused(ENCRYPTED, "a mapping without a volume", put("class-shared", *VOLUMES, 2, {"deviceName": "/dev/xvdc"})),
     refused(
-        "nodeclass-volumes-encrypted",
-        "the first volume not given",
-        drop("class-bottle", *VOLUMES, 0, "ebs", "encrypted"),
-    ),
-    refused(
-        "nodeclass-volumes-encrypted",
-        "a mapping without a volume",
-        put("class-shared", *VOLUMES, 2, {"deviceName": "/dev/xvdc"}),
-    ),
-    refused(
-        "nodeclass-volumes-encrypted",
+        ENCRYPTED,
         "no mapping for the system of Bottlerocket",
         drop("class-bottle", *VOLUMES, 0),
         says="leaves /dev/xvda to the AMI",
     ),
     refused(
-        "nodeclass-volumes-encrypted",
+        ENCRYPTED,
         "no mapping for the images of Bottlerocket",
         drop("class-bottle", *VOLUMES, 1),
         says="leaves /dev/xvdb to the AMI",
     ),
     refused(
-        "nodeclass-volumes-encrypted",
-        "no mapping for the root of AL2023",
-        put("class-shared", *VOLUMES, 0, "deviceName", "/dev/xvdc"),
+        ENCRYPTED, "no mapping for the root of AL2023", put("class-shared", *VOLUMES, 0, "deviceName", "/dev/xvdc")
     ),
     refused(
-        "nodeclass-volumes-encrypted",
+        ENCRYPTED,
         "a custom family",
         general_class(amiFamily="Custom", amiSelectorTerms=[{"id": "ami-1"}]),
         says="leaves the volumes to the AMI",
     ),
     refused(
-        "nodeclass-volumes-encrypted",
+        ENCRYPTED,
         "a custom family on a released alias",
         drop("class-shared", *VOLUMES),
         family("Custom"),
         says="leaves the volumes to the AMI",
     ),
+    *[
+        refused(
+            ENCRYPTED,
+            f"no mapping for the root of {name}",
+            general_class(
+                amiFamily=name, amiSelectorTerms=[{"id": "ami-1"}], blockDeviceMappings=[mapping("/dev/sdb")]
+            ),
+            says=f"leaves {root} to the AMI",
+        )
+        for name, root in ROOTS.items()
+    ],
+    *[
+        accepted(
+            ENCRYPTED,
+            f"Karpenter's default volume on {name}",
+            general_class(amiFamily=name, amiSelectorTerms=[{"id": "ami-1"}]),
+        )
+        for name in ROOTS
+    ],
+    accepted(ENCRYPTED, "Karpenter's default volume", general_class(amiSelectorTerms=[{"id": "ami-1"}])),
     accepted(
-        "nodeclass-volumes-encrypted", "Karpenter's default volume", general_class(amiSelectorTerms=[{"id": "ami-1"}])
-    ),
-    accepted(
-        "nodeclass-volumes-encrypted",
+        ENCRYPTED,
         "a custom family with a mapping",
         general_class(
             amiFamily="Custom",
@@ -216,43 +231,30 @@ ENCRYPTION = [
             blockDeviceMappings=[{"deviceName": "/dev/sda", "ebs": {"volumeSize": "8Gi", "encrypted": True}}],
         ),
     ),
-    accepted("nodeclass-volumes-encrypted", "AL2023 with its root alone", drop("class-shared", *VOLUMES, 1)),
+    accepted(ENCRYPTED, "AL2023 with its root alone", drop("class-shared", *VOLUMES, 1)),
     refused(
-        "launch-template-volumes-encrypted",
+        TEMPLATE_ENCRYPTED,
         "the second volume",
         put("template", "blockDeviceMappings", 1, "ebs", "encrypted", "false"),
         says="leaves /dev/xvdb unencrypted",
     ),
-    refused(
-        "launch-template-volumes-encrypted",
-        "a boolean",
-        put("template", "blockDeviceMappings", 0, "ebs", "encrypted", False),
-    ),
-    refused(
-        "launch-template-volumes-encrypted", "not given", drop("template", "blockDeviceMappings", 0, "ebs", "encrypted")
-    ),
-    refused(
-        "launch-template-volumes-encrypted", "no volume in a mapping", drop("template", "blockDeviceMappings", 0, "ebs")
-    ),
-    refused("launch-template-volumes-encrypted", "no mapping", put("template", "blockDeviceMappings", [])),
-    refused(
-        "launch-template-volumes-encrypted",
-        "no mappings at all",
-        drop("template", "blockDeviceMappings"),
-        says="to the AMI",
-    ),
+    refused(TEMPLATE_ENCRYPTED, "a boolean", put("template", "blockDeviceMappings", 0, "ebs", "encrypted", False)),
+    refused(TEMPLATE_ENCRYPTED, "not given", drop("template", "blockDeviceMappings", 0, "ebs", "encrypted")),
+    refused(TEMPLATE_ENCRYPTED, "no volume in a mapping", drop("template", "blockDeviceMappings", 0, "ebs")),
+    refused(TEMPLATE_ENCRYPTED, "no mapping", put("template", "blockDeviceMappings", [])),
+    refused(TEMPLATE_ENCRYPTED, "no mappings at all", drop("template", "blockDeviceMappings"), says="to the AMI"),
     accepted(
-        "launch-template-volumes-encrypted",
+        TEMPLATE_ENCRYPTED,
         "a boolean that is true",
         put("template", "blockDeviceMappings", 0, "ebs", "encrypted", True),
     ),
     accepted(
-        "launch-template-volumes-encrypted",
+        TEMPLATE_ENCRYPTED,
         "an instance store",
         put("template", "blockDeviceMappings", 2, {"deviceName": "/dev/sdb", "virtualName": "ephemeral0"}),
     ),
     accepted(
-        "launch-template-volumes-encrypted",
+        TEMPLATE_ENCRYPTED,
         "a device that is taken away",
         put("template", "blockDeviceMappings", 2, {"deviceName": "/dev/sdb", "noDevice": ""}),
     ),
@@ -265,47 +267,41 @@ def size(value: object, name: str = "class-shared", index: int = 0) -> Edit:
 
 ROOT = [
     refused(
-        "gpu-root-volume",
+        ROOT_VOLUME,
         "one GiB short",
         size("99Gi"),
         says="gives images and pods 99 GiB of the root volume; allowed: at least 100 GiB",
     ),
-    refused("gpu-root-volume", "a hundred decimal gigabytes", size("100G"), says="93.13 GiB"),
-    refused("gpu-root-volume", "the data volume of Bottlerocket", size("50Gi", "class-bottle", 1)),
-    refused("gpu-root-volume", "Karpenter's default", drop("class-shared", *VOLUMES), says="20 GiB"),
+    refused(ROOT_VOLUME, "a hundred decimal gigabytes", size("100G"), says="93.13 GiB"),
+    refused(ROOT_VOLUME, "the data volume of Bottlerocket", size("50Gi", "class-bottle", 1)),
+    refused(ROOT_VOLUME, "Karpenter's default", drop("class-shared", *VOLUMES), says="20 GiB"),
     refused(
-        "gpu-root-volume",
-        "the size of a snapshot",
-        drop("class-shared", *VOLUMES, 0, "ebs", "volumeSize"),
-        says="20 GiB",
+        ROOT_VOLUME, "the size of a snapshot", drop("class-shared", *VOLUMES, 0, "ebs", "volumeSize"), says="20 GiB"
     ),
     refused(
-        "gpu-root-volume",
+        ROOT_VOLUME,
         "the volume that is called root",
         put("class-shared", *VOLUMES, 0, "rootVolume", False),
         put("class-shared", *VOLUMES, 1, "rootVolume", True),
         says="50 GiB",
     ),
     refused(
-        "gpu-root-volume",
+        ROOT_VOLUME,
         "the last volume of a custom family",
         drop("class-shared", *VOLUMES, 0, "rootVolume"),
         family("Custom"),
         says="50 GiB",
     ),
     refused(
-        "gpu-root-volume",
-        "less than a user wants",
-        config={"gpu-root-volume": {"minGiB": 101}},
-        says="at least 101 GiB",
+        ROOT_VOLUME, "less than a user wants", config={"gpu-root-volume": {"minGiB": 101}}, says="at least 101 GiB"
     ),
-    accepted("gpu-root-volume", "named by its device alone", drop("class-shared", *VOLUMES, 0, "rootVolume")),
-    accepted("gpu-root-volume", "a tebibyte", size("1Ti")),
-    accepted("gpu-root-volume", "enough in decimal gigabytes", size("108G")),
-    accepted("gpu-root-volume", "a small second volume", size("1Gi", index=1)),
-    accepted("gpu-root-volume", "a small system volume of Bottlerocket", size("2Gi", "class-bottle", 0)),
+    accepted(ROOT_VOLUME, "named by its device alone", drop("class-shared", *VOLUMES, 0, "rootVolume")),
+    accepted(ROOT_VOLUME, "a tebibyte", size("1Ti")),
+    accepted(ROOT_VOLUME, "enough in decimal gigabytes", size("108G")),
+    accepted(ROOT_VOLUME, "a small second volume", size("1Gi", index=1)),
+    accepted(ROOT_VOLUME, "a small system volume of Bottlerocket", size("2Gi", "class-bottle", 0)),
     accepted(
-        "gpu-root-volume",
+        ROOT_VOLUME,
         "another volume that is called root",
         size("20Gi"),
         size("100Gi", index=1),
@@ -313,17 +309,15 @@ ROOT = [
         put("class-shared", *VOLUMES, 1, "rootVolume", True),
     ),
     accepted(
-        "gpu-root-volume",
+        ROOT_VOLUME,
         "the last volume of a custom family, large enough",
         drop("class-shared", *VOLUMES, 0, "rootVolume"),
         family("Custom"),
         size("20Gi"),
         size("100Gi", index=1),
     ),
-    accepted(
-        "gpu-root-volume", "less where a user wants less", size("60Gi"), config={"gpu-root-volume": {"minGiB": 60}}
-    ),
-    accepted("gpu-root-volume", "a class without GPUs", general_class(amiSelectorTerms=[{"id": "ami-1"}])),
+    accepted(ROOT_VOLUME, "less where a user wants less", size("60Gi"), config={"gpu-root-volume": {"minGiB": 60}}),
+    accepted(ROOT_VOLUME, "a class without GPUs", general_class(amiSelectorTerms=[{"id": "ami-1"}])),
 ]
 
 ADDRESSES = [
@@ -339,40 +333,30 @@ ADDRESSES = [
         "interfaces of its own",
         put("class-shared", "spec", "networkInterfaces", [{"networkCardIndex": 0}]),
     ),
+    refused(TEMPLATE_ADDRESS, "asked for", put("template", "networkInterfaces", 0, "associatePublicIpAddress", "true")),
+    refused(TEMPLATE_ADDRESS, "a boolean", put("template", "networkInterfaces", 0, "associatePublicIpAddress", True)),
     refused(
-        "launch-template-no-public-address",
-        "asked for",
-        put("template", "networkInterfaces", 0, "associatePublicIpAddress", "true"),
+        TEMPLATE_ADDRESS, "left to the subnet", drop("template", "networkInterfaces", 0, "associatePublicIpAddress")
     ),
     refused(
-        "launch-template-no-public-address",
-        "a boolean",
-        put("template", "networkInterfaces", 0, "associatePublicIpAddress", True),
-    ),
-    refused(
-        "launch-template-no-public-address",
-        "left to the subnet",
-        drop("template", "networkInterfaces", 0, "associatePublicIpAddress"),
-    ),
-    refused(
-        "launch-template-no-public-address",
+        TEMPLATE_ADDRESS,
         "the second interface",
         put("template", "networkInterfaces", 1, {"deviceIndex": 1}),
         says="networkInterfaces[1]",
     ),
     refused(
-        "launch-template-no-public-address",
+        TEMPLATE_ADDRESS,
         "an interface for EFA and IP",
         put("template", "networkInterfaces", 0, {"interfaceType": "efa"}),
     ),
-    accepted("launch-template-no-public-address", "no interface", drop("template", "networkInterfaces")),
+    accepted(TEMPLATE_ADDRESS, "no interface", drop("template", "networkInterfaces")),
     accepted(
-        "launch-template-no-public-address",
+        TEMPLATE_ADDRESS,
         "an interface for EFA alone",
         put("template", "networkInterfaces", 1, {"interfaceType": "efa-only"}),
     ),
     accepted(
-        "launch-template-no-public-address",
+        TEMPLATE_ADDRESS,
         "an interface that exists",
         put("template", "networkInterfaces", 0, {"networkInterfaceId": "eni-1"}),
     ),

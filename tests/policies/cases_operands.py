@@ -12,6 +12,9 @@ DAEMONSETS = ("values", "daemonsets", "tolerations")
 WORKER = ("values", "node-feature-discovery", "worker", "tolerations")
 EFA = "aws-efa-k8s-device-plugin"
 NO_MIG = without("pool-mig")
+ALL = [{"operator": "Exists"}]
+ALL_LABELS = put("gpu-operator", *WORKER, ALL)
+LAB = put("pool-shared", *POD, "taints", 1, {"key": "lab", "value": "a100", "effect": "NoSchedule"})
 # What is left are GPUs on instances without EFA.
 NO_EFA = (without("pool-mig"), without("pool-whole"))
 
@@ -137,6 +140,20 @@ OF_POOLS = [
         POOLS, "EFA by default", chart(EFA, {}), says="tolerate nvidia.com/gpu=true:NoSchedule, team=mig:NoSchedule in"
     ),
     refused(POOLS, "EFA", chart(EFA, {"tolerations": [GPU]}), says=f"{OWN}tolerations"),
+    refused(
+        POOLS, "EFA, on some types of a pool", without("pool-mig"), chart(EFA, {}), says="tolerate nvidia.com/gpu=true"
+    ),
+    refused(
+        POOLS,
+        "operands of a pool without EFA",
+        LAB,
+        ALL_LABELS,
+        put("exporter", *POD, "tolerations", ALL),
+        says="=a100",
+    ),
+    refused(
+        POOLS, "a manifest, of a pool without EFA", LAB, ALL_LABELS, put("gpu-operator", *DAEMONSETS, ALL), says="=a100"
+    ),
     refused(POOLS, "EFA's manifest", daemon(f"example.com/{EFA}:1", GPU)),
     refused(POOLS, "the exporter by default", NO_MIG, chart("dcgm-exporter", {}), says="nvidia.com/gpu=true:NoSch"),
     refused(POOLS, "plain node feature discovery", NO_MIG, chart("node-feature-discovery", {})),

@@ -214,6 +214,19 @@ TWO_PLUGINS = [
         drop("pool-bottle", *LABELS, PLUGIN_OFF),
         like("more", "gpu-operator", put("more", "values", "devicePlugin", "enabled", False)),
     ),
+    refused(
+        "operator-two-plugins",
+        "the plugin off in the first of two releases",
+        drop("pool-bottle", *LABELS, PLUGIN_OFF),
+        put("gpu-operator", "values", "devicePlugin", "enabled", False),
+        like("more", "gpu-operator", put("more", "values", "devicePlugin", "enabled", True)),
+    ),
+    accepted(
+        "operator-two-plugins",
+        "the plugin off",
+        drop("pool-bottle", *LABELS, PLUGIN_OFF),
+        put("gpu-operator", "values", "devicePlugin", "enabled", False),
+    ),
     accepted(
         "operator-two-plugins",
         "all operands kept off",

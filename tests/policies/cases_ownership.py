@@ -114,6 +114,7 @@ PATCHES = [
             "kubectl patch nodeoverlays gpu \\\n  -p '{}'",
             "kubectl patch \\\n  nodepool gpu",
             "kubectl get nodes && kubectl label node n nvidia.com/mig.config=all-1g.5gb --overwrite",
+            "kubectl label namespace a b=c\nkubectl patch nodepool gpu",
             "kubectl rollout  restart -n gpu-operator daemonset/time-slicing",
         )
     ],

@@ -72,6 +72,8 @@ CASES = [
     accepted(HTTP, "two statements", put(*DENY, "Action", "sqs:S*"), put(*STATEMENTS, 2, deny(Action="sqs:R*"))),
     accepted(HTTP, "every AWS principal", put(*DENY, "Principal", {"AWS": ["*"]})),
     accepted(HTTP, "every queue", put(*DENY, "Resource", "*"), put(*ALLOW, "Resource", "*")),
+    refused(HTTP, "every queue, and no denial", put(*ALLOW, "Resource", "*"), drop(*DENY)),
+    accepted(HTTP, "the queue, in other words", put(*ALLOW, "Resource", "*")),
     accepted(HTTP, "always", drop(*DENY, "Condition")),
     accepted(HTTP, "a statement alone", put("queue-policy", "policy", "Statement", deny())),
     refused(SENDERS, "everybody", put(*ALLOW, "Principal", "*"), says="lets everybody use the queue"),
@@ -136,6 +138,15 @@ CASES = [
         put_head("karpenter", "propertyDependencies", {"values": ["queue"], "version": ["node-role"]}),
         config={"karpenter-nodeoverlay-gate": "disabled"},
     ),
+    refused(
+        "queue-has-policy",
+        "neither the queue nor the policy says which",
+        drop("queue", "name"),
+        put(*RELEASE, "<unknown>"),
+        put_head("queue-policy", "dependencies", []),
+        drop("queue-policy", "queueUrl"),
+        config={EVENTS: "disabled"},
+    ),
     accepted(
         "queue-has-policy",
         "by its URL",
@@ -148,6 +159,7 @@ CASES = [
     accepted("queue-has-policy", "its own document", without("queue-policy"), inline(deny())),
     accepted("queue-has-policy", "not Karpenter's", put(*RELEASE, "research-2"), without("queue-policy")),
     accepted("queue-has-policy", "without a name", drop("queue", "name"), without("queue-policy")),
+    accepted("queue-has-policy", "a name to come", put("queue", "name", "<unknown>"), without("queue-policy")),
     accepted("queue-has-policy", "no queue is used", drop(*RELEASE), drop("queue", "name"), without("queue-policy")),
     accepted(
         "queue-has-policy",
@@ -201,6 +213,13 @@ CASES = [
         "reservations are used",
         put("class-bottle", "spec", "capacityReservationSelectorTerms", [{"id": "cr-0123456789abcdef0"}]),
         says="gets no event of: EC2 Capacity Reservation Instance Interruption Warning",
+    ),
+    refused(
+        EVENTS,
+        "reservations are told of, and another event is not",
+        put("class-bottle", "spec", "capacityReservationSelectorTerms", [{"id": "cr-0123456789abcdef0"}]),
+        put(*PATTERN, "detail-type", 1, "EC2 Capacity Reservation Instance Interruption Warning"),
+        says="gets no event of: EC2 Instance Rebalance Recommendation",
     ),
     accepted(
         EVENTS,

@@ -1,6 +1,7 @@
 """Cases of policies/rules/taints.py."""
 
 from base import accepted, also, drop, like, put, refused
+from cases_workloads import KINDS, asks, workload
 
 from gpuslice.catalog import instance_types
 
@@ -53,9 +54,12 @@ NAMED = [
     ("GPUs from", (f"{AWS}gpu-count", "Gte", "4")),
     ("fewer GPUs than", (f"{AWS}gpu-count", "Lt", "4"), WHOLE_GPUS),
     ("GPUs up to", (f"{AWS}gpu-count", "Lte", "4"), WHOLE_GPUS),
+    ("as many GPUs as its family has", (f"{AWS}family", "In", "g6e"), (f"{AWS}gpu-count", "Gte", "8")),
     ("any count of GPUs", (f"{AWS}gpu-count", "Exists"), WHOLE_GPUS),
     ("a type that the catalogue does not have", (TYPE, "In", "p9.48xlarge")),
     ("a family that the catalogue does not have", (f"{AWS}family", "In", "p9")),
+    ("a new type of a new family", (TYPE, "In", "p9.48xlarge"), (f"{AWS}family", "In", "p9")),
+    ("a new type and its GPUs", (TYPE, "In", "p9.48xlarge"), (f"{AWS}gpu-count", "Gt", "4")),
     ("a generation that is still to come", (f"{AWS}category", "In", "p"), (f"{AWS}generation", "Gt", "8")),
 ]
 NO_NVIDIA = [
@@ -63,7 +67,13 @@ NO_NVIDIA = [
     ("a category, but of AMD's GPUs", (f"{AWS}category", "In", "g"), (f"{AWS}gpu-manufacturer", "In", "amd")),
     ("a category, but without GPUs", (f"{AWS}category", "In", "c", "g"), (f"{AWS}gpu-count", "DoesNotExist")),
     ("a new family, but without GPUs", (f"{AWS}family", "In", "p9"), (f"{AWS}gpu-count", "DoesNotExist")),
+    ("more GPUs than its family has", (f"{AWS}family", "In", "g6e"), (f"{AWS}gpu-count", "Gt", "8")),
     ("a type that only starts alike", (TYPE, "In", "gp9.large")),
+    (
+        "a family that no other requirement leaves in",
+        (f"{AWS}family", "In", "g5"),
+        ("kubernetes.io/arch", "In", "arm64"),
+    ),
     ("a type that no other requirement leaves in", (TYPE, "In", "g5.xlarge"), ("kubernetes.io/arch", "In", "arm64")),
 ]
 GPU_POOLS = [
@@ -95,14 +105,17 @@ GPU_POOLS = [
     *(refused(GPU_POOL, f"by {name}", *untainted(*rows)) for name, *rows in NAMED),
     *(accepted(GPU_POOL, name, *untainted(*rows)) for name, *rows in NO_NVIDIA),
     accepted(GPU_POOL, "one taint more", put("pool-shared", *TAINTS, 1, {"key": "team", "effect": "NoSchedule"})),
+    refused(GPU_POOL, "another taint", put("pool-shared", *TAINTS, [TEAM_TAINT]), says="(it has team=mig:NoSchedule)"),
     accepted(GPU_POOL, "it is the second of two", put("pool-shared", *TAINTS, [TEAM_TAINT, GPU_TAINT])),
 ]
 
+OTHER_FAMILIES = [family for family in EVERY_FAMILY if family != "g6e"]
 GENERAL = "general-pool-excludes-gpus"
 LEFT_IN = [
     ("an empty list", "(g4dn.xlarge, g4dn.2xlarge, g4dn.4xlarge and "),
     ("only an architecture", "g5g.xlarge", ("kubernetes.io/arch", "In", "arm64")),
     ("only an architecture, under its old label", "g5g.xlarge", ("beta.kubernetes.io/arch", "In", "arm64")),
+    ("only a system", "g4dn.xlarge", ("kubernetes.io/os", "In", "windows")),
     ("only a capacity type", "", ("karpenter.sh/capacity-type", "In", "spot")),
     ("a category that exists", "", (f"{AWS}category", "Exists")),
     ("gr is left in", "(gr6.4xlarge, gr6.8xlarge, gr6f.4xlarge)", (f"{AWS}category", "NotIn", "g", "p")),
@@ -110,18 +123,31 @@ LEFT_IN = [
     ("g is left in", "g4dn.xlarge", (f"{AWS}category", "NotIn", "p", "gr")),
     ("all known families are out", "families that the catalogue does not", (f"{AWS}family", "NotIn", *EVERY_FAMILY)),
     ("all known types are out", "families that the catalogue does not", (TYPE, "NotIn", *instance_types())),
-    ("one GPU is out", "g5.xlarge", (f"{AWS}gpu-name", "NotIn", "t4")),
+    ("one GPU is out", "(g5.xlarge", (f"{AWS}gpu-name", "NotIn", "t4")),
+    ("GPUs of one size are out", "(g5.xlarge", (f"{AWS}gpu-memory", "NotIn", "16384")),
+    ("one size", "(g5.24xlarge, g6.24xlarge, g6e.24xlarge and 5 more)", (f"{AWS}size", "In", "24xlarge")),
+    (
+        "four types",
+        "and 1 more)",
+        (f"{AWS}size", "In", "24xlarge"),
+        (f"{AWS}family", "NotIn", "g5", "p3dn", "p4d", "p4de"),
+    ),
+    ("a label with the name of a family", "may buy GPUs", ("tier", "In", "g5")),
     ("a new generation", "g7.2xlarge", (f"{AWS}generation", "Gt", "6")),
     ("few processors", "(g4dn.xlarge, g5.xlarge, g5g.xlarge and ", (f"{AWS}cpu", "Lt", "5")),
+    ("fewer than two processors", "families that the catalogue does not", (f"{AWS}cpu", "Lt", "2")),
     ("two processors at most", "(g6f.large)", (f"{AWS}cpu", "Lte", "2")),
     ("more memory than", "(p6-b300.48xlarge)", (f"{AWS}memory", "Gt", "2097152")),
     ("memory from", "(p6-b300.48xlarge)", (f"{AWS}memory", "Gte", "4194304")),
-    ("a bound that is no number", "", (f"{AWS}memory", "Gte", "4Ti")),
-    ("two bounds", "", (f"{AWS}memory", "Lt", "1", "2")),
+    ("a bound that is no number", "(g4dn.xlarge", (f"{AWS}memory", "Gte", "4Ti")),
+    ("two bounds", "(g4dn.xlarge", (f"{AWS}memory", "Lt", "1", "2")),
+    ("an operator that is none", "(g4dn.xlarge", (f"{AWS}memory", "Near", "1")),
+    ("a number of a text", "(g4dn.xlarge", (f"{AWS}size", "Gt", "1")),
     ("no accelerators, which GPUs are not", "", (f"{AWS}accelerator-count", "DoesNotExist")),
     ("not these accelerators", "", (f"{AWS}accelerator-name", "NotIn", "inferentia")),
     ("no local disk", "", (f"{AWS}local-nvme", "DoesNotExist")),
-    ("not flexible", "", (f"{AWS}capability-flex", "NotIn", "true")),
+    ("not flexible", "(g4dn.xlarge", (f"{AWS}capability-flex", "In", "false")),
+    ("new and not flexible", "", (f"{AWS}capability-flex", "In", "false"), (f"{AWS}family", "NotIn", *EVERY_FAMILY)),
     ("a label of its own", "", ("team", "In", "web")),
     ("two requirements", "", ("team", "In", "web"), (f"{AWS}category", "NotIn", "t")),
 ]
@@ -138,13 +164,14 @@ LEFT_OUT = [
     ("chips for inference", (f"{AWS}accelerator-name", "In", "inferentia2")),
     ("any accelerator", (f"{AWS}accelerator-count", "Exists")),
     ("flexible types", (f"{AWS}capability-flex", "In", "true")),
+    ("a zone that is not known yet", ("topology.kubernetes.io/zone", "In", "<unknown>"), (f"{AWS}category", "In", "m")),
     ("the second requirement", (f"{AWS}category", "NotIn", "g", "gr"), (f"{AWS}family", "In", "m5", "c5")),
 ]
 GENERAL_POOLS = [
     refused(
         GENERAL, "no requirements", drop("pool-general", *REQUIREMENTS), says="and lacks the taint nvidia.com/gpu=true"
     ),
-    *(refused(GENERAL, name, general(*rows), says=says) for name, says, *rows in LEFT_IN),
+    *(refused(GENERAL, name, general(*rows), says=says or "may buy GPUs") for name, says, *rows in LEFT_IN),
     refused(
         GENERAL, "the taint with another value", general(), put("pool-general", *TAINTS, [GPU_TAINT | {"value": "1"}])
     ),
@@ -158,6 +185,15 @@ GENERAL_POOLS = [
         says="NodePool batch: ",
     ),
     *(accepted(GENERAL, name, general(*rows)) for name, *rows in LEFT_OUT),
+    accepted(
+        GENERAL,
+        "with the taint",
+        put(
+            "pool-whole",
+            *REQUIREMENTS,
+            [needs(f"{AWS}family", "NotIn", *OTHER_FAMILIES), needs(f"{AWS}size", "NotIn", "48xlarge")],
+        ),
+    ),
     accepted(GENERAL, "by a label of its nodes", general(), put("pool-general", *LABELS, {f"{AWS}family": "m5"})),
 ]
 
@@ -187,6 +223,7 @@ NODE_GROUPS = [
 ]
 
 DISTINCT = "distinct-taints"
+WAIT = {"key": "example.com/wait", "effect": "NoSchedule"}
 CILIUM = {"key": "node.cilium.io/agent-not-ready", "value": "true", "effect": "NoExecute"}
 OTHER_VALUE = CILIUM | {"value": "later"}
 DISTINCT_TAINTS = [
@@ -197,6 +234,9 @@ DISTINCT_TAINTS = [
         DISTINCT, "with another value", put("pool-general", *TAINTS, [CILIUM, OTHER_VALUE]), says="agent-not-ready and"
     ),
     refused(DISTINCT, "startup too", put("pool-general", *TAINTS, [CILIUM]), put("pool-general", *STARTUP, [CILIUM])),
+    refused(
+        DISTINCT, "nobody's, startup too", put("pool-general", *TAINTS, [WAIT]), put("pool-general", *STARTUP, [WAIT])
+    ),
     refused(DISTINCT, "two startup taints", put("pool-general", *STARTUP, [CILIUM, OTHER_VALUE])),
     refused(DISTINCT, "the GPU taint at startup too", put("pool-shared", *STARTUP, [GPU_TAINT])),
     accepted(
@@ -206,7 +246,6 @@ DISTINCT_TAINTS = [
 ]
 
 REMOVER = "startup-taints-have-remover"
-WAIT = {"key": "example.com/wait", "effect": "NoSchedule"}
 REMOVED = [
     "node.cilium.io/agent-not-ready",
     "ebs.csi.aws.com/agent-not-ready",
@@ -277,6 +316,7 @@ NOT_TOLERATED = [
     ("another effect", GPU_EXISTS | {"effect": "NoExecute"}),
     ("another key", {"key": "nvidia.com/gpu.shared", "operator": "Exists"}),
     ("everything with another effect", {"operator": "Exists", "effect": "NoExecute"}),
+    ("a smaller value", {"key": "nvidia.com/gpu", "operator": "Lt", "value": "true"}),
 ]
 
 
@@ -302,6 +342,7 @@ TOLERATIONS = [
     refused(
         TOLERATES, "a Deployment", tolerating(GPU_EXISTS), says="Deployment web: tolerates nvidia.com/gpu=true:NoS"
     ),
+    *(refused(TOLERATES, kind, workload(asks(), kind=kind)) for kind in KINDS),
     refused(TOLERATES, "the default namespace", tolerating(GPU_EXISTS), drop("web", "metadata", "namespace")),
     refused(TOLERATES, "a namespace that starts alike", tolerating(GPU_EXISTS), living_in("kube-system-2")),
     refused(TOLERATES, "the start of a namespace", tolerating(GPU_EXISTS), living_in("gpu")),

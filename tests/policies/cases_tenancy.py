@@ -4,7 +4,7 @@ from email.mime.multipart import MIMEMultipart
 from email.mime.nonmultipart import MIMENonMultipart
 
 import yaml
-from base import accepted, drop, like, put, put_head, refused, without
+from base import accepted, also, drop, like, put, put_head, put_yaml, refused, without
 
 SECURITY, QUOTA, CLOSED = "namespace-pod-security", "quota-counts-slices", "admission-fails-closed"
 EPHEMERAL, BOUND = "admission-covers-ephemeral-containers", "admission-is-bound"
@@ -18,6 +18,7 @@ SELECTOR = ("guard-binding", "spec", "matchResources", "namespaceSelector")
 REF = ("guard-binding", "spec", "paramRef")
 PODS = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["pods"]}
 EPHEMERALS = PODS | {"resources": ["pods/ephemeralcontainers"]}
+BOTH = PODS | {"resources": ["pods", "pods/ephemeralcontainers"]}
 USER_DATA = ("class-shared", "spec", "userData")
 RUNTIME = "io.containerd.cri.v1.runtime"
 
@@ -61,6 +62,11 @@ def archive(*parts, kind="node.eks.aws"):
     return found.as_string()
 
 
+ALLOWED = {"name": "x", "parameterNotFoundAction": "Allow"}
+NAMESPACES = [
+    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "first", "labels": {ENFORCE: "baseline"}}},
+    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "second"}},
+]
 TWO = quota_for("speech")
 
 CASES = [
@@ -90,6 +96,12 @@ CASES = [
         "privileged, not in the option",
         *privileged("karpenter"),
         config={SECURITY: {"privileged": ["vision"]}},
+    ),
+    refused(
+        SECURITY,
+        "one of many objects in YAML",
+        also("group", "kubernetes:yaml/v2:ConfigGroup", {"yaml": yaml.safe_dump_all(NAMESPACES)}),
+        says="Namespace second: lacks the label",
     ),
     accepted(SECURITY, "baseline", put(*LABELS, ENFORCE, "baseline")),
     *(
@@ -125,6 +137,12 @@ CASES = [
         "ignored, when pods are updated",
         put("guard", "spec", "failurePolicy", "Ignore"),
         put(*RULE, "operations", ["UPDATE"]),
+    ),
+    refused(
+        CLOSED,
+        "ignored, on everything",
+        put("guard", "spec", "failurePolicy", "Ignore"),
+        put(*RULE, "resources", ["*/*"]),
     ),
     accepted(CLOSED, "the default", drop("guard", "spec", "failurePolicy")),
     accepted(
@@ -182,11 +200,20 @@ CASES = [
         BOUND,
         "it audits",
         put("guard-binding", "spec", "validationActions", ["Audit", "Warn"]),
-        says="has no binding that denies pods and their ephemeral containers",
+        says="has no binding that denies: CREATE of pods",
     ),
     refused(BOUND, "it denies nothing", drop("guard-binding", "spec", "validationActions")),
     refused(BOUND, "it denies something else", narrowed(PODS | {"resources": ["services"]})),
-    refused(BOUND, "it denies pods alone", narrowed(PODS)),
+    refused(BOUND, "it denies pods alone", narrowed(PODS), says="denies: UPDATE of pods/ephemeralcontainers"),
+    refused(
+        BOUND,
+        "it denies new pods alone",
+        narrowed(PODS | {"operations": ["CREATE"]}, EPHEMERALS),
+        says="UPDATE of pods",
+    ),
+    refused(
+        BOUND, "it denies changes alone", narrowed(BOTH | {"operations": ["UPDATE"]}), says="denies: CREATE of pods"
+    ),
     refused(BOUND, "it denies ephemeral containers alone", narrowed(EPHEMERALS)),
     refused(BOUND, "it excludes pods", narrowed(PODS, field="excludeResourceRules")),
     refused(BOUND, "it excludes ephemeral containers", narrowed(EPHEMERALS, field="excludeResourceRules")),
@@ -224,23 +251,54 @@ CASES = [
         put(*RULE, "resources", ["services"]),
         put("guard-binding", "spec", "validationActions", ["Warn"]),
     ),
-    refused(
-        PARAMETERS, "allowed", put(*REF, {"name": "x", "parameterNotFoundAction": "Allow"}), says="Allow; allowed: Deny"
-    ),
-    refused(PARAMETERS, "not said", put(*REF, {"name": "x"}), says="parameterNotFoundAction unset"),
+    refused(PARAMETERS, "allowed", put(*REF, ALLOWED), says="allowed: parameterNotFoundAction Deny"),
+    refused(PARAMETERS, "not said", put(*REF, {"name": "x"})),
     accepted(PARAMETERS, "denied", put(*REF, {"name": "x", "parameterNotFoundAction": "Deny"})),
     accepted(
         PARAMETERS,
         "a warning",
         like("warning", "guard-binding"),
         put("warning", "spec", "validationActions", ["Warn"]),
-        put("warning", "spec", "paramRef", {"name": "x", "parameterNotFoundAction": "Allow"}),
+        put("warning", "spec", "paramRef", ALLOWED),
+    ),
+    refused(
+        PARAMETERS,
+        "the second of two",
+        like("more", "guard-binding"),
+        put("more", "spec", "paramRef", ALLOWED),
+        put(*REF, ALLOWED),
+        says="one-slice: lets every pod in where its parameters are gone",
+    ),
+    accepted(
+        PARAMETERS, "another binding denies", like("more", "guard-binding"), put("more", "spec", "paramRef", ALLOWED)
+    ),
+    accepted(
+        PARAMETERS,
+        "another binding denies without them",
+        like("more", "guard-binding"),
+        put(*REF, ALLOWED),
+        put("more", "spec", "paramRef", ALLOWED | {"parameterNotFoundAction": "Deny"}),
+    ),
+    accepted(
+        PARAMETERS,
+        "allowed for changes alone",
+        narrowed(BOTH | {"operations": ["UPDATE"]}),
+        put(*REF, ALLOWED),
+        like("made", "guard-binding"),
+        put("made", "spec", "matchResources", "resourceRules", [BOTH | {"operations": ["CREATE"]}]),
+        put("made", "spec", "paramRef", ALLOWED | {"parameterNotFoundAction": "Deny"}),
+    ),
+    accepted(
+        PARAMETERS,
+        "the policy is asked of changes alone",
+        put(*RULE, "operations", ["UPDATE"]),
+        put(*REF, ALLOWED),
     ),
     accepted(
         PARAMETERS,
         "not on pods",
         put(*RULE, "resources", ["services"]),
-        put(*REF, {"name": "x", "parameterNotFoundAction": "Allow"}),
+        put(*REF, ALLOWED),
     ),
     refused(
         BY_NAME, "a label", put(*SELECTOR, "matchLabels", {"team": "a"}), says="chooses namespaces by the label team"
@@ -310,6 +368,7 @@ CASES = [
         refused(ISOLATION, name, TWO, put(*USER_DATA, text))
         for name, text in {
             "a script": "#!/bin/bash\n# default_runtime_name = 'runc'\ntrue: [\n",
+            "a script that is YAML too": "#!/bin/bash\ntrue\n",
             "other user data": "kind: NodeConfig\n",
             "the image's runtime": node_config("nvidia"),
             "a runtime of the same maker": node_config("nvidia-cdi"),
@@ -336,6 +395,23 @@ CASES = [
             "overridden, then something else": archive(node_config("nvidia"), node_config(), "kind: NodeConfig\n"),
             "overridden after an empty line": "\n" + archive(node_config()),
         }.items()
+    ),
+    refused(
+        ISOLATION, "an odd NodeConfig", TWO, put(*USER_DATA, "spec: []\n"), says="userData.spec is [], not an object"
+    ),
+    refused(
+        ISOLATION,
+        "two slices",
+        TWO,
+        put_yaml("plugin-configs", "quarter", "sharing", "timeSlicing", "resources", 0, "replicas", 2),
+        put("overlay-shared", "spec", "capacity", "nvidia.com/gpu.shared", "2"),
+        put("pool-shared", "spec", "limits", "nvidia.com/gpu.shared", 20),
+    ),
+    accepted(
+        ISOLATION,
+        "the second tenant's quota counts nothing",
+        quota_for("speech", **{"nvidia.com/gpu.shared": 1}),
+        config={QUOTA: "disabled"},
     ),
     accepted(ISOLATION, "the second tenant has none", quota_for("speech", **{"requests.nvidia.com/gpu.shared": "0"})),
     accepted(

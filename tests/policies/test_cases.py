@@ -1,16 +1,25 @@
 """Each rule refuses what it is there for, alone, and accepts what comes near it."""
 
 import pytest
-from base import resources_of
+from base import Case, resources_of
 from cases import CASES
 
-from policies.judge import Judge
+from policies.judge import Judge, Verdict
 from policies.pack import RULES
+
+BASE = {resource.name: resource for resource in resources_of()}
+
+
+def verdicts_on(case: Case) -> list[Verdict]:
+    """Of the whole pack. What is as in the base program, which is accepted, is judged only as a part of the stack."""
+    judge, resources = Judge(RULES, case.config), resources_of(*case.edits)
+    changed = [r for r in resources if r.name not in BASE or r.__dict__ != BASE[r.name].__dict__ or case.config]
+    return [v for r in changed for v in judge.resource(r)] + judge.stack(resources)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_a_case_is_judged_by_its_rule_alone(case):
-    verdicts = Judge(RULES, case.config).all(resources_of(*case.edits))
+    verdicts = verdicts_on(case)
     shown = [f"{v.rule.id}: {v}" for v in verdicts]
     assert {v.rule.id for v in verdicts} == ({case.rule} if case.refused else set()), shown
     assert not any(v.unknown for v in verdicts), shown

@@ -29,14 +29,14 @@ SETTLE_SECONDS = 30
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules in force, and what was there before them: `old_pod` and `old_node_pool` break them."""
+    """The rules in force. `old` and `leaving`, a pod and a NodePool each, break them, and were there before."""
 
     api: Api
     cluster: Cluster
     settings: Settings
     manifests: tuple[Manifest, ...]
-    old_pod: Manifest
-    old_node_pool: Manifest
+    old: tuple[Manifest, ...]
+    leaving: tuple[Manifest, ...]
 
     @property
     def pools(self) -> list[Pool]:
@@ -55,21 +55,22 @@ class Rules:
 
 @contextmanager
 def installed(cluster: Cluster, kubeconfig: Path) -> Iterator[Rules]:
-    """As the stack's program would apply them; afterwards they are gone, for the tests of other things."""
+    """As the stack's program would apply them; afterwards they are gone, for the tests of other things.
+
+    The namespaces stay: the next module needs them, and one that goes takes its time.
+    """
     api, settings = Api(kubeconfig), load_settings(config_of(SECTIONS), "prod")
-    surroundings = [*(_plain("v1", "Namespace", name, LABELS) for name in (*NAMESPACES, VERIFICATION)), *_runtimes()]
-    for manifest in surroundings:
+    for manifest in (*(_plain("v1", "Namespace", name, LABELS) for name in (*NAMESPACES, VERIFICATION)), *_runtimes()):
         cluster.apply(manifest)
     for name in (*NAMESPACES, VERIFICATION):
         wait_for(lambda n=name: cluster.get("v1", "ServiceAccount", "default", n), 30, f"a service account in {name}")
-    old_pod = cluster.create(finalized(named(on_t4(container(limits={SHARED: "2"}), hint=None), "old", "team-a")))
-    old_node_pool = cluster.create(finalized(node_pool("old")))
+    old, leaving = (tuple(cluster.create(finalized(m)) for m in faulty(name)) for name in ("old", "leaving"))
     manifests = tuple(admission_manifests(settings, [Pool.of(p) for p in settings.pools]))
     for manifest in (operator_namespace(settings), *manifests):
         cluster.apply(manifest)
     wait_in_force(api)
-    yield Rules(api, cluster, settings, manifests, old_pod, old_node_pool)
-    for manifest in (*reversed(manifests), old_pod, old_node_pool, *reversed(surroundings)):
+    yield Rules(api, cluster, settings, manifests, old, leaving)
+    for manifest in (*reversed(manifests), *old, *leaving):
         remove(cluster, manifest)
     wait_in_force(api, False)
     api.close()
@@ -87,7 +88,11 @@ def wait_in_force(api: Api, in_force: bool = True) -> None:
     """Until rules of each kind are in force, the last one too; or until none is."""
     tried = (named(pod(nodeName="any"), "probe", "team-a"), named(on_t4(hint=None), "probe", "team-a"), bound("probe"))
     what = f"the admission rules to be {'in force' if in_force else 'gone'}"
-    wait_for(lambda: all((api.create(m).status == 403) == in_force for m in tried), SETTLE_SECONDS, what)
+
+    def settled() -> bool:
+        return all(("ValidatingAdmissionPolicy" in api.create(m).message) == in_force for m in tried)
+
+    wait_for(settled, SETTLE_SECONDS, what)
 
 
 def bound(name: str, namespace: str = "team-a") -> Manifest:
@@ -95,6 +100,11 @@ def bound(name: str, namespace: str = "team-a") -> Manifest:
     target = {"apiVersion": "v1", "kind": "Node", "name": "any"}
     metadata = {"name": name, "namespace": namespace}
     return {"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": target}
+
+
+def faulty(name: str) -> tuple[Manifest, Manifest]:
+    """A pod with two slices and no hint, and a NodePool without taint and limits."""
+    return named(on_t4(container(limits={SHARED: "2"}), hint=None), name, "team-a"), node_pool(name)
 
 
 def finalized(manifest: Manifest) -> Manifest:

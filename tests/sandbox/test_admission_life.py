@@ -9,12 +9,29 @@ from typing import Any
 
 import pytest
 from admission_client import Verdict
-from admission_pods import EXEMPT, GPU, HINT, POOL, SHARED, Manifest, container, named, on_t4, own, pod, workload
+from admission_pods import (
+    EXEMPT,
+    GPU,
+    HINT,
+    POOL,
+    SECTIONS,
+    SHARED,
+    Manifest,
+    container,
+    named,
+    on_t4,
+    own,
+    pod,
+    workload,
+)
 from admission_stack import SETTLE_SECONDS, Rules, bound, finalized, remove, wait_in_force
 
 from gpuslice.manifests.admission import PARAMETER_LABEL, VERSION
 from gpuslice.manifests.verification import verification_manifests
+from offline import record
+from offline.preview import engine_config
 from sandbox.processes import wait_for
+from tests.helpers import ROOT, config_of, run
 
 pytestmark = pytest.mark.sandbox
 
@@ -121,8 +138,8 @@ def test_a_living_pod_gets_no_cdi_annotation(rules, living):
 
 def test_what_was_there_before_the_rules_can_be_managed(rules):
     """Controllers write annotations and finalizers of pods and NodePools that no rule would admit today."""
-    for old in (rules.old_pod, rules.old_node_pool):
-        changed = rules.cluster.get(old["apiVersion"], old["kind"], "old", old["metadata"].get("namespace"))
+    for old in rules.old:
+        changed = current(rules, old)
         changed["metadata"].setdefault("annotations", {})["example.com/note"] = "x"
         changed["metadata"]["labels"] = {"example.com/note": "x"}
         changed["metadata"]["finalizers"].append("example.com/more")
@@ -132,26 +149,27 @@ def test_what_was_there_before_the_rules_can_be_managed(rules):
 
 
 def test_what_was_there_before_the_rules_is_judged_once_it_changes(rules):
-    old = copy.deepcopy(rules.old_pod)
-    old["spec"]["tolerations"].append({"key": "example.com/other", "operator": "Exists"})
-    assert rules.api.update(old).refused_by <= {"one-slice-per-container", "memory-hint-required"}
-    assert not rules.api.update(old).admitted
-    pool = rules.cluster.get("karpenter.sh/v1", "NodePool", "old")
+    changed, pool = (current(rules, old) for old in rules.old)
+    changed["spec"]["tolerations"].append({"key": "example.com/other", "operator": "Exists"})
+    verdict = rules.api.update(changed)
+    assert not verdict.admitted
+    assert verdict.refused_by <= {"one-slice-per-container", "memory-hint-required"}
     pool["spec"]["weight"] = 7
-    assert not rules.api.update(pool).admitted
+    verdict = rules.api.update(pool)
+    assert not verdict.admitted
+    assert verdict.refused_by <= {"gpu-pool-taint", "gpu-pool-limits"}
 
 
 def test_what_breaks_rules_can_go_with_its_finalizer(rules):
-    """A Job's pod keeps its finalizer until the Job's controller has counted it."""
-    bad = named(on_t4(container(limits={SHARED: "2"})), "going", EXEMPT)
-    made = rules.cluster.create(finalized(bad))
-    rules.cluster.delete("v1", "Pod", "going", EXEMPT, grace_seconds=0)
-    remove(rules.cluster, made)
-    wait_for(lambda: rules.cluster.get("v1", "Pod", "going", EXEMPT) is None, 30, "the pod to be gone")
-    remove(rules.cluster, rules.old_pod)
-    wait_for(lambda: rules.cluster.get("v1", "Pod", "old", "team-a") is None, 30, "the old pod to be gone")
-    remove(rules.cluster, rules.old_node_pool)
-    wait_for(lambda: rules.cluster.get("karpenter.sh/v1", "NodePool", "old") is None, 30, "the old pool to be gone")
+    """As the pods of a Job, which keep theirs until the Job's controller has counted them."""
+    for leaving in rules.leaving:
+        remove(rules.cluster, leaving)
+        wait_for(lambda made=leaving: current(rules, made) is None, 30, "it to be gone")
+
+
+def current(rules: Rules, made: Manifest) -> Manifest | None:
+    metadata = made["metadata"]
+    return rules.cluster.get(made["apiVersion"], made["kind"], metadata["name"], metadata.get("namespace"))
 
 
 @pytest.mark.parametrize("namespace", ["kube-system", "gpu-operator", EXEMPT])
@@ -193,11 +211,34 @@ def test_the_scheduler_alone_puts_pods_on_nodes(rules, living, user, allowed, ol
 
 
 def test_the_verification_breaks_no_rule(rules):
-    _, deployment = verification_manifests(rules.settings)
+    (deployment,) = [m for m in verification_manifests(rules.settings) if m["kind"] == "Deployment"]
+    assert_taken(rules, deployment)
+
+
+@pytest.mark.parametrize("pool", ["t4", "l4", "a100-mig", "h100-whole"])
+def test_the_example_of_another_team_breaks_no_rule(rules, pool):
+    """It knows the stack by its outputs alone."""
+    platform = run(config_of(SECTIONS))
+    wanted = {"platformStack": "organization/gpu-slicing/prod", "namespace": "team-a", "pool": pool}
+    example = record(
+        ROOT / "examples" / "inference-service",
+        project="inference-service",
+        stack="prod",
+        config=engine_config({f"inference-service:{key}": value for key, value in wanted.items()}),
+        preview=False,
+        stack_references={wanted["platformStack"]: platform.reference()},
+    )
+    (deployment,) = [o for o in example.kubernetes_objects() if o["kind"] == "Deployment"]
+    assert_taken(rules, deployment)
+
+
+def assert_taken(rules: Rules, deployment: Manifest) -> None:
+    """The Deployment without a warning, and each of its pods."""
     verdict = rules.api.create(deployment)
     assert (verdict.admitted, verdict.warnings) == (True, ())
     template = deployment["spec"]["template"]
-    assert rules.api.create(named(template, "tried", deployment["metadata"]["namespace"])).admitted
+    verdict = rules.api.create(named(template, "tried", deployment["metadata"]["namespace"]))
+    assert verdict.admitted, verdict.message
 
 
 def test_a_changed_pool_is_other_data_and_the_same_rules(rules):
@@ -224,7 +265,7 @@ def test_without_parameters_no_pod_is_made_and_everything_can_go(rules, living):
     assert rules.api.create(named(pod(), "tried", EXEMPT)).admitted
     assert rules.api.create(warned).admitted
     remove(rules.cluster, going)
-    wait_for(lambda: rules.cluster.get("v1", "Pod", "going", "elsewhere") is None, 30, "the pod to be gone")
+    wait_for(lambda: current(rules, going) is None, 30, "the pod to be gone")
     for parameters in rules.of_kind("ConfigMap"):
         rules.cluster.apply(parameters)
     wait_for(lambda: rules.api.create(plain).admitted, SETTLE_SECONDS, "the parameters to be in force")

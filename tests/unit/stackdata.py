@@ -64,6 +64,7 @@ GOOD = {
             "podSecurity": "restricted",
         }
     ],
+    "admission": {"enabled": True, "exemptNamespaces": ["observability"]},
     "monitoring": {"enabled": True},
     "verification": {"pool": "t4-shared", "replicas": 5},
 }

@@ -114,10 +114,11 @@ def test_engines_that_disagree_are_not_compared():
 
 def test_a_conftest_that_cannot_be_built_is_one_line(files, monkeypatch, capsys):
     def fails(folder: Path, progress: object) -> Conftest:
-        raise SandboxError("building conftest failed (download): no answer from the network\nlog line\nlog: /x.log")
+        raise SandboxError(
+            "building conftest failed (download): see below\ngo: go.mod requires go >= 1.26.8\nlog: /x.log"
+        )
 
     monkeypatch.setattr(Conftest, "built", fails)
     policies.checks(files)
-    assert capsys.readouterr().out == (
-        "  conftest is left out: building conftest failed (download): no answer from the network\n"
-    )
+    said = "conftest is left out: building conftest failed (download): see below go: go.mod requires go >= 1.26.8 log:"
+    assert capsys.readouterr().out == f"  {said} /x.log\n"

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from gpuslice.catalog import HOURS_PER_MONTH, instance_types
+from gpuslice.manifests.admission_rules import MEMORY_ANNOTATION
 from gpuslice.pools import Pool
 from offline import ProgramFailed, record
 from offline.preview import engine_config, record_stack
@@ -148,6 +149,13 @@ def test_its_pods_meet_the_restricted_pod_security_standard(platforms, deploy):
         assert context["capabilities"] == {"drop": ["ALL"]}
         assert "privileged" not in context
     assert pod["automountServiceAccountToken"] is False
+
+
+def test_its_pods_promise_to_stay_within_their_slice(deploy):
+    """The platform's admission rules ask for it; how the API server judges the pods is tested in the sandbox."""
+    recording = deploy()
+    annotations = object_of(recording, "Deployment")["spec"]["template"]["metadata"]["annotations"]
+    assert annotations == {MEMORY_ANNOTATION: str(recording.outputs["memoryMiB"])}
 
 
 def test_the_service_and_the_budget_select_the_pods(deploy):

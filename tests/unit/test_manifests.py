@@ -53,6 +53,7 @@ class TestOrder:
             "namespaces.yaml",
             "time-slicing-config-fine.yaml",
             "mig-layouts.yaml",
+            "admission.yaml",
             "karpenter-soft.yaml",
             "karpenter-mig.yaml",
             "karpenter-exclusive.yaml",

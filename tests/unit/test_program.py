@@ -30,6 +30,7 @@ POOL_OUTPUT = {
 }
 RESOURCE_OUTPUT = {"name": str, "slicesPerNode": dict, "memoryMiB": int, "pricePerSliceHour": dict}
 ABOVE_THE_CLUSTER = {
+    "gpu-slicing:index:Admission",
     "gpu-slicing:index:ExistingCluster",
     "gpu-slicing:index:GpuOperator",
     "gpu-slicing:index:GpuPool",

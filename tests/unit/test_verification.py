@@ -20,7 +20,7 @@ def manifests(base: dict[str, Any], **fields: Any) -> list[dict[str, Any]]:
 
 
 def template(base: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    return manifests(base, **fields)[1]["spec"]["template"]["spec"]
+    return manifests(base, **fields)[-1]["spec"]["template"]["spec"]
 
 
 def resources(base: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def test_it_runs_on_its_pools_nodes_alone(base):
 @pytest.mark.parametrize("base", ALL, ids=lambda b: f"{b['name']} {b['sharing']['mode']}")
 def test_it_meets_the_restricted_standard_that_its_namespace_demands(base):
     """kubernetes.io/docs/concepts/security/pod-security-standards"""
-    space, deployment = manifests(base)
+    space, _, deployment = manifests(base)
     assert space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     assert deployment["metadata"]["namespace"] == space["metadata"]["name"]
     pod = template(base)
@@ -76,13 +76,30 @@ def test_it_meets_the_restricted_standard_that_its_namespace_demands(base):
     assert not {"hostNetwork", "hostPID", "hostIPC", "volumes"} & pod.keys()
 
 
+def test_its_pods_have_no_network():
+    """An empty selector is every pod of the namespace; a direction without a rule lets nothing through."""
+    space, policy, deployment = manifests(SHARED)
+    assert policy["kind"] == "NetworkPolicy"
+    namespaces = {space["metadata"]["name"], *(o["metadata"]["namespace"] for o in (policy, deployment))}
+    assert len(namespaces) == 1
+    assert policy["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+def test_the_component_has_no_pod_before_the_network_is_closed():
+    recording = run(config_of({"pools": [SHARED], "verification": {"pool": "t4-shared", "replicas": 1}}))
+    (policy,) = recording.by_type("kubernetes:networking.k8s.io/v1:NetworkPolicy")
+    (deployment,) = recording.by_type("kubernetes:apps/v1:Deployment")
+    assert policy.inputs["spec"] == manifests(SHARED)[1]["spec"]
+    assert policy.urn in deployment.dependencies
+
+
 def test_names_follow_the_sharing_mode():
     names = {deployment_name(Pool.of(stack_of(base).pools[0])) for base in (SHARED, MPS, TWO, WHOLE)}
     assert names == {"time-slicing-verification", "mps-verification", "mig-verification", "exclusive-verification"}
 
 
 def test_replicas_selector_and_image():
-    deployment = manifests(SHARED, replicas=3)[1]
+    deployment = manifests(SHARED, replicas=3)[-1]
     assert deployment["spec"]["replicas"] == 3
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
@@ -90,7 +107,7 @@ def test_replicas_selector_and_image():
 
 
 def test_an_update_buys_no_node_for_a_moment():
-    assert manifests(SHARED)[1]["spec"]["strategy"] == {"type": "Recreate"}
+    assert manifests(SHARED)[-1]["spec"]["strategy"] == {"type": "Recreate"}
 
 
 def test_a_stack_without_one_has_none():
