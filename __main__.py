@@ -29,16 +29,13 @@ def main() -> None:
     karpenter = Karpenter("karpenter", KarpenterArgs.of(settings, cluster.endpoint), in_cluster)
     operator = GpuOperator("gpu-operator", GpuOperatorArgs.of(settings, pools), in_cluster)
 
-    rules, parameters = list[pulumi.Resource](), list[pulumi.Resource]()
-    if settings.admission.enabled:
-        after_operator = pulumi.ResourceOptions(providers=[provider], depends_on=[*cluster.ready, *operator.ready])
-        admission = Admission("admission", AdmissionArgs.of(settings, pools), after_operator)
-        rules, parameters = admission.ready, admission.parameters
-
-    needs = [*cluster.ready, *karpenter.ready, *operator.ready, *parameters]
+    needs = [*cluster.ready, *karpenter.ready, *operator.ready]
     after_platform = pulumi.ResourceOptions(providers=[provider], depends_on=needs)
     gpu_pools = [GpuPool(pool.name, GpuPoolArgs.of(pool, settings), after_platform) for pool in pools]
 
+    rules: list[pulumi.Resource] = []
+    if settings.admission.enabled:
+        rules = Admission("admission", AdmissionArgs.of(settings, pools), in_cluster).ready
     after_rules = pulumi.ResourceOptions(providers=[provider], depends_on=[*cluster.ready, *rules])
     for tenant in settings.tenants:
         Tenancy(tenant.namespace, TenancyArgs.of(tenant, settings, pools), after_rules)

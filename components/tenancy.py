@@ -54,8 +54,6 @@ class Tenancy(pulumi.ComponentResource):
 class AdmissionArgs:
     """The rules of a stack, as manifests."""
 
-    parameters: list[dict[str, Any]]
-    """ConfigMaps, one for each pool; in the operator's namespace."""
     policies: list[dict[str, Any]]
     bindings: list[dict[str, Any]]
 
@@ -63,34 +61,25 @@ class AdmissionArgs:
     def of(cls, settings: Settings, pools: list[Pool]) -> "AdmissionArgs":
         """The arguments that a stack's settings mean; for a stack that wants the rules. `pools` are all its pools."""
         manifests = admission_manifests(settings, pools)
-        kinds = ("ConfigMap", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+        kinds = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
         return cls(*([m for m in manifests if m["kind"] == kind] for kind in kinds))
 
 
 class Admission(pulumi.ComponentResource):
-    """`parameters`: what every NodePool depends on, so that it meets the rule of its own new settings.
-
-    `ready`: the rules in force, what every tenant depends on. On destroy the bindings go first: a rule without its
-    parameters refuses everything.
-    """
+    """`ready`: the rules in force. Every tenant depends on them; no NodePool does, so that it can always go."""
 
     def __init__(self, name: str, args: AdmissionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("gpu-slicing:index:Admission", name, {}, opts)
         child, rules = pulumi.ResourceOptions(parent=self), k8s.admissionregistration.v1
-        self.parameters: list[pulumi.Resource] = [
-            k8s.core.v1.ConfigMap(m["metadata"]["name"], metadata=m["metadata"], data=m["data"], opts=child)
-            for m in args.parameters
-        ]
         policies = [
             rules.ValidatingAdmissionPolicy(m["metadata"]["name"], metadata=m["metadata"], spec=m["spec"], opts=child)
             for m in args.policies
         ]
-        after = pulumi.ResourceOptions(parent=self, depends_on=[*self.parameters, *policies])
-        bindings = [
+        after = pulumi.ResourceOptions(parent=self, depends_on=policies)
+        self.ready: list[pulumi.Resource] = [
             rules.ValidatingAdmissionPolicyBinding(
                 m["metadata"]["name"], metadata=m["metadata"], spec=m["spec"], opts=after
             )
             for m in args.bindings
         ]
-        self.ready: list[pulumi.Resource] = [*self.parameters, *policies, *bindings]
         self.register_outputs({})

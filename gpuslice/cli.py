@@ -15,12 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from gpuslice.problems import SettingsError
-
 if TYPE_CHECKING:
     from gpuslice.settings import Settings
 
 FINE, REFUSED, FAILED = 0, 1, 2
+# By name: to import the classes would load the whole program for each command.
+REFUSALS = {"SettingsError", "ProgramFailed", "PolicyRefused", "PolicyConfigRefused", "LoadError", "ConfigError"}
+FAILURES = {"SandboxError", "EngineFailed", "PolicyPackFailed"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,8 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finished = run(options)
         sys.stdout.flush()
         return finished
-    except SettingsError as error:
-        return _say(f"{_count(len(error.problems), 'problem')}:\n{error}", REFUSED)
     except KeyboardInterrupt:
         return _say("interrupted", 130)
     except BrokenPipeError:
@@ -45,15 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _known(error)
         if code is None:
             raise
-        return _say(str(error), code)
+        problems = getattr(error, "problems", None)
+        return _say(f"{_count(len(problems), 'problem')}:\n{error}" if problems else str(error), code)
 
 
 def _known(error: Exception) -> int | None:
     """The exit code of an error whose text is meant for the user; None for a defect of this program."""
     names = {c.__name__ for c in type(error).__mro__}
-    if names & {"ProgramFailed", "PolicyRefused", "PolicyConfigRefused", "LoadError", "ConfigError"}:
+    if names & REFUSALS:
         return REFUSED
-    return FAILED if names & {"SandboxError", "EngineFailed", "PolicyPackFailed"} else None
+    return FAILED if names & FAILURES else None
 
 
 def _say(text: str, code: int) -> int:
@@ -81,6 +81,7 @@ def _print_json(data: Any) -> None:
 
 
 def _validate(options: argparse.Namespace) -> int:
+    from gpuslice.problems import SettingsError
     from gpuslice.project import read_settings
 
     try:

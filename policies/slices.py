@@ -92,8 +92,8 @@ class Sliced:
 
 
 def counted(instance_type: InstanceType) -> dict[str, int]:
-    """What Karpenter believes of a type by itself: EC2's number of GPUs, none for a fraction of one."""
-    return {GPU: instance_type.gpu_count} if instance_type.gpu_count else {}
+    """What Karpenter believes of a type by itself: EC2's number of GPUs, 0 for a fraction of one."""
+    return {GPU: instance_type.gpu_count}
 
 
 def known(stack: Stack) -> list[Sliced]:
@@ -138,7 +138,7 @@ def _sliced(stack: Stack, pool: GpuPool) -> Sliced | None:
     if node_class:
         return _by_user_data(pool, node_class)
     plugin, layout = plugin_config(stack, pool), mig_layout(stack, pool)
-    if plugin is None or layout is None or not device_plugin.is_valid(plugin):
+    if plugin is None or not device_plugin.is_valid(plugin):
         return None
     if is_mig(pool) and not _fits(pool, layout):
         return None
@@ -148,7 +148,7 @@ def _sliced(stack: Stack, pool: GpuPool) -> Sliced | None:
 def _fits(pool: GpuPool, layout: View) -> bool:
     if not mig_parted.is_valid(layout) or any(mig_parted.misplaced(entry) for entry in layout.items()):
         return False
-    able = all(t.gpu.mig_gpu and t.gpu.mig_status == "supported" for t in pool.types)
+    able = all(t.gpu.mig_status == "supported" for t in pool.types)
     return able and not any(list(mig_parted.unfit(layout.items(), t)) for t in pool.types)
 
 
@@ -197,11 +197,9 @@ def plugin_documents(stack: Stack, item: Item) -> Iterable[View]:
     return facts.documents(data, facts.is_plugin_config).values()
 
 
-def mig_layout(stack: Stack, pool: GpuPool) -> View | None:
-    """The entries of the layout that the pool's label names, none without MIG; None where the program has it not."""
-    if not is_mig(pool):
-        return View(MISSING)
-    return mig_layouts(stack).get(pool.mig)
+def mig_layout(stack: Stack, pool: GpuPool) -> View:
+    """The entries of the layout that the pool's label names; none without MIG, or where the program has it not."""
+    return mig_layouts(stack).get(pool.mig, View(MISSING)) if is_mig(pool) else View(MISSING)
 
 
 def mig_layouts(stack: Stack) -> dict[str, View]:

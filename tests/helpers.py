@@ -12,7 +12,7 @@ from gpuslice.load import load_settings
 from gpuslice.pools import Pool
 from gpuslice.settings import Settings
 from offline import Recording, record
-from offline.preview import StackRecording, engine_config, record_stack
+from offline.preview import StackRecording, engine_config, judged, record_stack
 
 ROOT = Path(__file__).resolve().parents[1]
 STACKS = ("local", "dev", "prod")
@@ -25,6 +25,12 @@ WHOLE = {"name": "h100-whole", "instanceTypes": ["p5.48xlarge"], "sharing": {"mo
 def recorded(stack: str, unknowns: bool = False) -> StackRecording:
     """A stack of this project as its program registers it."""
     return record_stack(ROOT, stack, unknowns=unknowns)
+
+
+@cache
+def previewed(stack: str) -> StackRecording:
+    """The same as in a first preview, judged by the policy pack."""
+    return judged(ROOT, recorded(stack, unknowns=True))
 
 
 def config_of(sections: Mapping[str, Any], region: str = "us-east-1") -> dict[str, Any]:

@@ -1,13 +1,19 @@
-"""Admission rules of a stack: ValidatingAdmissionPolicies, their bindings, and the parameters of each pool.
+"""Admission rules of a stack: ValidatingAdmissionPolicies and their bindings.
 
 Pods are refused, templates of pods only warned of, so that a user hears at `kubectl apply` what their pods will meet.
-The policies say how to judge and do not change with the pools: what a pool allows is data, in a ConfigMap.
+
+What the pools allow is data, apart from the rules: variables of the policy, which hold it as CEL. ConfigMaps as
+parameters would be the usual way. But once the last binding that has parameters of a built-in kind is deleted, the API
+server never looks at that kind again until it restarts (kubernetes/kubernetes issue 130887; 1.33 to 1.36 have it): no
+pod could be made any more, and on EKS nobody can restart it. Parameters of another kind are safe from that. They are
+used where the data must be the newest, which a policy is only after a second: the limits of a pool's NodePool come from
+its EC2NodeClass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from gpuslice.gpu_operator import NAMESPACE as OPERATOR_NAMESPACE
@@ -19,120 +25,97 @@ from gpuslice.manifests.admission_nodes import (
     node_pool_variables,
     own_node_pool_rules,
 )
-from gpuslice.manifests.admission_rules import (
-    CDI_PREFIX,
-    MEMORY_ANNOTATION,
-    pod_rules,
-    pod_variables,
-    pool_rules,
-    pool_variables,
-)
+from gpuslice.manifests.admission_rules import CDI_PREFIX, MEMORY_ANNOTATION, pod_rules, pod_variables
 from gpuslice.manifests.verification import NAMESPACE as VERIFICATION_NAMESPACE
-from gpuslice.pools import MANAGED_BY, Pool
+from gpuslice.pools import GPU, MANAGED_BY, Pool
 from gpuslice.settings import Replicated, Settings
 
 Manifest = dict[str, Any]
-Action = Literal["Deny", "Warn"]
-NotFound = Literal["Deny", "Allow"]
 VERSION = "admissionregistration.k8s.io/v1"
 EXEMPT_NAMESPACES = ("kube-system", OPERATOR_NAMESPACE)
 """Where the cluster's own pods run, which must reach every node and its devices."""
-PARAMETER_LABEL = {"gpu-slicing.io/admission": "pool"}
 EVERYBODY = "*"
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A ValidatingAdmissionPolicy and its bindings. `conditions` say which requests it is for.
+    """A ValidatingAdmissionPolicy and its binding, which has the same name.
 
-    A policy with `parameters` is judged once for each pool, and each must agree. `parameters` says by operation what
-    happens where there are none, which takes a binding for each; see `PODS` and `OTHERS`.
+    `conditions` say which requests it is for. With `per_pool` it is judged once for each pool's EC2NodeClass, and each
+    must agree.
     """
 
     name: str
-    action: Action
+    action: Literal["Deny", "Warn"]
     match: Sequence[Manifest]
     conditions: dict[str, str]
     variables: dict[str, str]
     rules: Sequence[Rule]
-    parameters: Mapping[str, NotFound] = field(default_factory=dict)
+    per_pool: bool = False
 
     def manifest(self) -> Manifest:
         spec: Manifest = {
-            "failurePolicy": "Fail",
+            # The rules of `per_pool` cannot fail. What can is the search for EC2NodeClasses, as long as the API server
+            # does not know Karpenter's kinds, and then every NodePool would be refused.
+            "failurePolicy": "Ignore" if self.per_pool else "Fail",
             "matchConstraints": {"matchPolicy": "Equivalent", "resourceRules": list(self.match)},
         }
-        if self.parameters:
-            spec["paramKind"] = {"apiVersion": "v1", "kind": "ConfigMap"}
+        if self.per_pool:
+            spec["paramKind"] = {"apiVersion": "karpenter.k8s.aws/v1", "kind": "EC2NodeClass"}
         if self.conditions:
             spec["matchConditions"] = _named(self.conditions)
         spec["variables"] = _named(self.variables | {rule.variable: rule.found for rule in self.rules})
         spec["validations"] = [rule.validation() for rule in self.rules]
         return _object("ValidatingAdmissionPolicy", self.name, spec)
 
-    def bindings(self, exempt: Sequence[str]) -> list[Manifest]:
-        if len(self.parameters) < 2:
-            return [self._binding(self.name, exempt, *self.parameters.items())]
-        return [self._binding(f"{self.name}-{entry[0].lower()}", exempt, entry) for entry in self.parameters.items()]
+    def binding(self, exempt: Sequence[str]) -> Manifest:
+        """Exempt by the names of namespaces alone: its owner sets a namespace's labels, anyone takes a prefix.
 
-    def _binding(self, name: str, exempt: Sequence[str], *parameters: tuple[str, NotFound]) -> Manifest:
-        """Exempt by the names of namespaces alone: its owner sets a namespace's labels, anyone takes a prefix."""
+        What has no namespace is never exempt. Without a pool's parameters its NodePool can still be made, and go.
+        """
         names = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": list(exempt)}
-        matched: Manifest = {"namespaceSelector": {"matchExpressions": [names]}}
-        spec: Manifest = {"policyName": self.name, "validationActions": [self.action, "Audit"]}
-        for operation, not_found in parameters:
-            if operation != EVERY:
-                matched["resourceRules"] = [rule | {"operations": [operation]} for rule in self.match]
-            spec["paramRef"] = {
-                "namespace": OPERATOR_NAMESPACE,
-                "selector": {"matchLabels": dict(PARAMETER_LABEL)},
-                "parameterNotFoundAction": not_found,
-            }
-        return _object("ValidatingAdmissionPolicyBinding", name, spec | {"matchResources": matched})
-
-
-EVERY = "*"
-PODS: Mapping[str, NotFound] = {"CREATE": "Deny", "UPDATE": "Allow"}
-"""Without parameters no pod is made. But a pod that there is must be able to go, and a controller that takes off its
-finalizer makes an update; a missing parameter is an error before any condition is looked at."""
-OTHERS: Mapping[str, NotFound] = {EVERY: "Allow"}
-"""A warning that lost its parameters must not become a refusal, nor may a NodePool be kept from going."""
+        spec: Manifest = {
+            "policyName": self.name,
+            "validationActions": [self.action, "Audit"],
+            "matchResources": {"namespaceSelector": {"matchExpressions": [names]}},
+        }
+        if self.per_pool:
+            spec["paramRef"] = {"selector": {"matchLabels": dict(MANAGED_BY)}, "parameterNotFoundAction": "Allow"}
+        return _object("ValidatingAdmissionPolicyBinding", self.name, spec)
 
 
 def admission_manifests(settings: Settings, pools: Sequence[Pool]) -> list[Manifest]:
-    """Parameters, policies, bindings: in the order in which they must exist. Nothing where the stack wants none."""
+    """Policies, then their bindings. Nothing where the stack wants none."""
     if not settings.admission.enabled:
         return []
-    exempt = exempt_namespaces(settings)
-    found = policies(exempt)
-    parameters = [pool_parameters(pool, settings) for pool in pools]
-    bindings = [binding for policy in found for binding in policy.bindings(exempt)]
-    return [*parameters, *(policy.manifest() for policy in found), *bindings]
+    found, exempt = policies(settings, pools), exempt_namespaces(settings)
+    return [*(policy.manifest() for policy in found), *(policy.binding(exempt) for policy in found)]
 
 
 def exempt_namespaces(settings: Settings) -> list[str]:
     return list(dict.fromkeys([*EXEMPT_NAMESPACES, *settings.admission.exempt_namespaces]))
 
 
-def pool_parameters(pool: Pool, settings: Settings) -> Manifest:
-    """What the rules need to know of a pool. A list is one text, its entries parted by commas."""
-    metadata = {
-        "name": f"gpu-slicing-pool-{pool.name}",
-        "namespace": OPERATOR_NAMESPACE,
-        "labels": MANAGED_BY | PARAMETER_LABEL,
-    }
-    sharing = pool.settings.sharing
-    data = {
-        "pool": pool.name,
-        "mode": sharing.mode,
+def policies(settings: Settings, pools: Sequence[Pool]) -> list[Policy]:
+    data = pool_data(settings, pools)
+    return [_pods(data), *_workloads(data), *_karpenter(pools), _bindings(exempt_namespaces(settings))]
+
+
+def pool_data(settings: Settings, pools: Sequence[Pool]) -> dict[str, str]:
+    """What the rules must know of the pools, as variables: the only part of a policy that follows from the settings."""
+    users = {pool.name: allowed_namespaces(pool, settings) for pool in pools}
+    fences = {pool.name: _fences(pool) for pool in pools}
+    replicated = [p for p in pools if isinstance(p.settings.sharing, Replicated)]
+    return {
+        "pools": literal([pool.name for pool in pools]),
+        "memoryMiB": literal({pool.name: {r.name: r.memory_mib for r in pool.resources} for pool in pools}),
+        # CEL wants the lists of a map to be of one type, which an empty one is not.
+        "users": literal({name: namespaces for name, namespaces in users.items() if namespaces}),
+        "fences": literal({name: taints for name, taints in fences.items() if taints}),
         # MIG and whole GPUs hold a pod to its memory themselves.
-        "memoryHint": "required" if isinstance(sharing, Replicated) else "optional",
-        "memoryMiB": ",".join(f"{r.name}={r.memory_mib}" for r in pool.resources),
-        "namespaces": ",".join(allowed_namespaces(pool, settings)),
-        "taints": ",".join(_written(taint) for taint in pool.taints),
-        "limits": ",".join(f"{key}={value}" for key, value in pool.limits.items()),
+        "promised": literal([pool.name for pool in replicated]),
+        "plain": literal([pool.name for pool in replicated if any(r.name == GPU for r in pool.resources)]),
     }
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
 
 def allowed_namespaces(pool: Pool, settings: Settings) -> list[str]:
@@ -149,28 +132,21 @@ def _any(quota: int | dict[str, int]) -> bool:
     return any(quota.values()) if isinstance(quota, dict) else quota > 0
 
 
-def _written(taint: dict[str, str]) -> str:
-    value = f"={taint['value']}" if taint.get("value") else ""
-    return f"{taint['key']}{value}:{taint['effect']}"
+def _fences(pool: Pool) -> list[dict[str, str]]:
+    """The taints, beside that of all GPU nodes, that keep a pod off the pool."""
+    kept = [t for t in pool.taints if t["key"] != GPU and t["effect"] != "PreferNoSchedule"]
+    return [{"key": t["key"], "value": t.get("value", ""), "effect": t["effect"]} for t in kept]
 
 
-def policies(exempt: Sequence[str]) -> list[Policy]:
-    return [*_pods(), *_workloads(), *_karpenter(), _bindings(exempt)]
-
-
-def _pods() -> list[Policy]:
+def _pods(data: dict[str, str]) -> Policy:
     """Ephemeral containers are added through a subresource of their own."""
     match = [_rule("", ["pods", "pods/ephemeralcontainers"])]
-    spec, metadata = "object.spec", "object.metadata"
     hint, old_hint = (annotation(f"{root}.metadata", MEMORY_ANNOTATION) for root in ("object", "oldObject"))
     conditions = _changed("object.spec", f"{hint} == {old_hint}", _NO_NEW_CDI_ANNOTATION)
     # The kubelet starts no ephemeral container of a pod that ends, but why rely on it.
     conditions["alive"] += " || has(request.subResource) && request.subResource == 'ephemeralcontainers'"
-    rules = pod_rules("request.operation == 'CREATE'")
-    return [
-        Policy("gpu-slicing-pods", "Deny", match, conditions, pod_variables(spec, metadata), rules),
-        Policy("gpu-slicing-pool-pods", "Deny", match, conditions, pool_variables(spec, metadata), pool_rules(), PODS),
-    ]
+    variables = data | pod_variables("object.spec", "object.metadata")
+    return Policy("gpu-slicing-pods", "Deny", match, conditions, variables, pod_rules("request.operation == 'CREATE'"))
 
 
 _NO_NEW_CDI_ANNOTATION = (
@@ -180,36 +156,30 @@ _NO_NEW_CDI_ANNOTATION = (
 )
 
 
-def _workloads() -> list[Policy]:
+def _workloads(data: dict[str, str]) -> list[Policy]:
     """One policy for each place of the template: the API server checks the types of an expression for each kind."""
-    found = []
+    apps = ["deployments", "replicasets", "statefulsets", "daemonsets"]
     kinds = {
-        "templates": ([_rule("apps", _APPS), _rule("batch", ["jobs"])], "object.spec.template"),
+        "templates": ([_rule("apps", apps), _rule("batch", ["jobs"])], "object.spec.template"),
         "cronjobs": ([_rule("batch", ["cronjobs"])], "object.spec.jobTemplate.spec.template"),
     }
+    found = []
     for kind, (match, template) in kinds.items():
-        where, conditions = (f"{template}.spec", f"{template}.metadata"), _changed(template)
-        general, of_pool = pod_variables(*where), pool_variables(*where)
-        found += [
-            Policy(f"gpu-slicing-{kind}", "Warn", match, conditions, general, pod_rules("true")),
-            Policy(f"gpu-slicing-pool-{kind}", "Warn", match, conditions, of_pool, pool_rules(), OTHERS),
-        ]
+        variables = data | pod_variables(f"{template}.spec", f"{template}.metadata")
+        found.append(Policy(f"gpu-slicing-{kind}", "Warn", match, _changed(template), variables, pod_rules("true")))
     return found
 
 
-_APPS = ["deployments", "replicasets", "statefulsets", "daemonsets"]
-
-
-def _karpenter() -> list[Policy]:
-    pools, classes = [_rule("karpenter.sh", ["nodepools"])], [_rule("karpenter.k8s.aws", ["ec2nodeclasses"])]
+def _karpenter(pools: Sequence[Pool]) -> list[Policy]:
+    node_pools, classes = [_rule("karpenter.sh", ["nodepools"])], [_rule("karpenter.k8s.aws", ["ec2nodeclasses"])]
     variables, changed = node_pool_variables(), _changed("object.spec")
-    # A dry run stores nothing. `pulumi preview` makes one of a pool's new limits while the parameters are still old.
+    # A dry run stores nothing. `pulumi preview` makes one of a NodePool's new limits before its EC2NodeClass has them.
     kept = changed | {"stored": "!has(request.dryRun) || !request.dryRun"}
-    of_pool = {"taints": variables["taints"]}
+    of_pool, names = {"taints": variables["taints"]}, {"pools": literal([pool.name for pool in pools])}
     return [
-        Policy("gpu-slicing-nodepools", "Deny", pools, changed, variables, node_pool_rules()),
-        Policy("gpu-slicing-pool-nodepools", "Deny", pools, kept, of_pool, own_node_pool_rules(), OTHERS),
-        Policy("gpu-slicing-pool-nodeclasses", "Deny", classes, changed, {}, node_class_rules(), OTHERS),
+        Policy("gpu-slicing-nodepools", "Deny", node_pools, changed, variables, node_pool_rules()),
+        Policy("gpu-slicing-own-nodepools", "Deny", node_pools, kept, of_pool, own_node_pool_rules(), per_pool=True),
+        Policy("gpu-slicing-own-nodeclasses", "Deny", classes, changed, names, node_class_rules()),
     ]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,9 @@ class Rule:
         }
 
 
-def literal(value: str | Sequence[str]) -> str:
-    """Text, or a list of texts, as CEL writes it."""
-    if isinstance(value, str):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return "[" + ", ".join(literal(entry) for entry in value) + "]"
+def literal(value: Any) -> str:
+    """Text, numbers, lists and maps as CEL writes them, which is as JSON does."""
+    return json.dumps(value)
 
 
 def when(condition: str, text: str) -> str:

@@ -6,12 +6,25 @@ import re
 from collections.abc import Sequence
 
 from gpuslice.catalog import instance_types
-from gpuslice.manifests.admission_cel import Rule, literal, only, when
-from gpuslice.pools import GPU
+from gpuslice.manifests.admission_cel import Rule, annotation, literal, only, when
+from gpuslice.pools import GPU, Pool, Taint
 
 SCHEDULER = "system:kube-scheduler"
+TAINTS_ANNOTATION = "gpu-slicing.io/taints"
+LIMITS_ANNOTATION = "gpu-slicing.io/limits"
+"""On a pool's EC2NodeClass: what its NodePool must have, as comma-separated `key=value:effect` and `name=most`."""
 _AWS = "karpenter.k8s.aws/instance-"
-_OURS = "object.metadata.name == params.data.pool"
+
+
+def node_class_annotations(pool: Pool) -> dict[str, str]:
+    """What a pool's EC2NodeClass says of its NodePool."""
+    limits = [f"{name}={most}" for name, most in pool.limits.items()]
+    return {TAINTS_ANNOTATION: ",".join(map(_written, pool.taints)), LIMITS_ANNOTATION: ",".join(limits)}
+
+
+def _written(taint: Taint) -> str:
+    value = f"={taint['value']}" if taint.get("value") else ""
+    return f"{taint['key']}{value}:{taint['effect']}"
 
 
 def gpu_categories() -> list[str]:
@@ -75,23 +88,29 @@ def node_pool_rules() -> list[Rule]:
 
 
 def own_node_pool_rules() -> list[Rule]:
-    """Of the NodePool of one of the stack's pools: what was derived stays."""
+    """Of the NodePool of one of the stack's pools: what was derived stays, as its EC2NodeClass has it written down.
+
+    They have no way to fail: the policy that they are for lets pass what it cannot judge.
+    """
+    ours = "object.metadata.name == params.metadata.name"
+    noted = (annotation("params.metadata", key) for key in (TAINTS_ANNOTATION, LIMITS_ANNOTATION))
+    taints, limits = (f"{text}.split(',')" for text in noted)
     written = "t.key + (has(t.value) && t.value != '' ? '=' + t.value : '') + ':' + t.effect"
-    lost = f"params.data.taints.split(',').filter(x, !variables.taints.exists(t, {written} == x))"
-    key = "x.split('=')[0]"
+    lost = f"{taints}.filter(x, !variables.taints.exists(t, {written} == x))"
+    key, most = "x.split('=')[0]", "x.split('=')[1]"
     kept = (
-        f"has(object.spec.limits) && {key} in object.spec.limits"
-        f" && quantity(string(object.spec.limits[{key}])).compareTo(quantity(x.split('=')[1])) <= 0"
+        f"x.contains('=') && isQuantity({most}) && has(object.spec.limits) && {key} in object.spec.limits"
+        f" && quantity(string(object.spec.limits[{key}])).compareTo(quantity({most})) <= 0"
     )
     return [
         Rule(
             "pool-keeps-taints",
-            only(_OURS, f"{lost}.map(x, 'the taint ' + x + ' is missing')"),
+            only(ours, f"{lost}.map(x, 'the taint ' + x + ' is missing')"),
             "Change the pool in the settings of its stack instead",
         ),
         Rule(
             "pool-keeps-limits",
-            only(_OURS, f"params.data.limits.split(',').filter(x, !({kept})).map(x, 'the limit is not ' + x)"),
+            only(ours, f"{limits}.filter(x, !({kept})).map(x, 'the limit is not ' + x)"),
             "A smaller one is fine; for a larger one, change limits.nodes in the settings of its stack",
         ),
     ]
@@ -99,6 +118,7 @@ def own_node_pool_rules() -> list[Rule]:
 
 def node_class_rules() -> list[Rule]:
     """Of the EC2NodeClass of one of the stack's pools."""
+    ours = "object.metadata.name in variables.pools"
     options, volumes = "object.spec.metadataOptions", "object.spec.blockDeviceMappings"
     closed = (
         f"has({options}) && has({options}.httpTokens) && {options}.httpTokens == 'required'"
@@ -111,12 +131,12 @@ def node_class_rules() -> list[Rule]:
     return [
         Rule(
             "node-class-metadata",
-            when(f"{_OURS} && !({closed})", "'pods could take the credentials of their node'"),
+            when(f"{ours} && !({closed})", "'pods could take the credentials of their node'"),
             "Keep httpTokens at required and httpPutResponseHopLimit at 1",
         ),
         Rule(
             "node-class-volumes",
-            when(f"{_OURS} && !({encrypted})", "'a volume is not encrypted, or none is named'"),
+            when(f"{ours} && !({encrypted})", "'a volume is not encrypted, or none is named'"),
             "Name the volumes, and set encrypted on each",
         ),
     ]

@@ -26,10 +26,12 @@ DEVICE_MOUNTS = "nvidia-container-devices"
 """A mount below `/var/run/nvidia-container-devices` names a device to the toolkit. Every spelling has this part."""
 CDI_PREFIX = "cdi.k8s.io/"
 
-IS_GPU = "k.startsWith('nvidia.com/')"
-IS_SLICE = f"{IS_GPU} && k != {literal(GPU)}"
+IS_GPU = "k.matches('^nvidia[.]com/(gpu($|[.])|mig-)')"
+"""NVIDIA has other devices too, such as network cards."""
+IS_SLICE = f"{IS_GPU} && (k != {literal(GPU)} || variables.gpuIsSlice)"
 TOLERATES_GPU = tolerates(literal(GPU), "'true'", "'NoSchedule'")
-_TOLERATES_FENCE = tolerates("x.key", "x.value", "x.effect")
+# Where no pool has a fence of its own, CEL knows nothing of the type of one.
+_TOLERATES_FENCE = tolerates("string(x.key)", "string(x.value)", "string(x.effect)")
 _HINT = f"variables.annotations[{literal(MEMORY_ANNOTATION)}]"
 _HAS_HINT = f"{literal(MEMORY_ANNOTATION)} in variables.annotations"
 _HINT_IS_NUMBER = f"{_HINT}.matches('^[1-9][0-9]{{0,8}}$')"
@@ -72,6 +74,26 @@ def pod_variables(spec: str, metadata: str) -> dict[str, str]:
         ),
         "usesGpus": "size(variables.kinds) > 0",
         "nearGpus": f"variables.usesGpus || variables.tolerations.exists(t, {TOLERATES_GPU})",
+    } | _pod_and_pools()
+
+
+def _pod_and_pools() -> dict[str, str]:
+    """`reached`: the pools on whose nodes the pod can land.
+
+    Not those where its nodeSelector names another, nor those of which it lacks the toleration for an own taint. The GPU
+    taint keeps nobody away who asks for a GPU.
+    """
+    selector = "variables.spec.nodeSelector"
+    named = f"has({selector}) && {literal(POOL_LABEL)} in {selector}"
+    return {
+        "reached": (
+            "variables.pools.filter(p, variables.memoryMiB[p].exists(r, r in variables.kinds)"
+            f" && (!({named}) || {selector}[{literal(POOL_LABEL)}] == p)"
+            " && (!(p in variables.fences) || variables.fences[p].all(x,"
+            f" variables.tolerations.exists(t, {_TOLERATES_FENCE}))))"
+        ),
+        # Where the slices of a pool keep the name of a whole GPU.
+        "gpuIsSlice": "variables.reached.exists(p, p in variables.plain)",
     }
 
 
@@ -80,16 +102,16 @@ def _each(bad: str, finding: str) -> str:
     return f"variables.containers.filter(c, {bad}).map(c, 'container ' + string(c.name) + {finding})"
 
 
-def one_slice(resource: str = IS_SLICE, guard: str = "true") -> list[Rule]:
-    """One slice for a container and for a pod; `resource` says of `k` whether it is one.
+def _one_slice() -> list[Rule]:
+    """One slice for a container and for a pod.
 
     More slices of one GPU give a pod nothing, and the device plugin refuses them only on the node. An init container
     that ends hands its slice on; a sidecar keeps it, so nothing that starts after it may ask.
     """
-    many, asks = _more_than(1, "c", resource), _some_limit(_more_than(0, "c", resource))
+    many, asks = _more_than(1, "c", IS_SLICE), _some_limit(_more_than(0, "c", IS_SLICE))
     order = "variables.inits.map(i, string(i.name))"
     earlier = (
-        f"{_sidecar('s')} && {_some_limit(_more_than(0, 's', resource), 's')}"
+        f"{_sidecar('s')} && {_some_limit(_more_than(0, 's', IS_SLICE), 's')}"
         f" && {order}.indexOf(string(s.name)) < {order}.indexOf(string(c.name))"
     )
     together = (
@@ -102,12 +124,12 @@ def one_slice(resource: str = IS_SLICE, guard: str = "true") -> list[Rule]:
     return [
         Rule(
             "one-slice-per-container",
-            only(guard, _each(_some_limit(many), f"' asks for ' + {amounts}")),
+            _each(_some_limit(many), f"' asks for ' + {amounts}"),
             "More slices of one GPU give a container nothing; ask for 1",
         ),
         Rule(
             "one-slice-per-pod",
-            when(f"{guard} && ({together} || {after})", f"'containers ' + {names} + ' ask for a slice each'"),
+            when(f"{together} || {after}", f"'containers ' + {names} + ' ask for a slice each'"),
             "A pod can use one; give it to one container, or make several pods",
         ),
     ]
@@ -117,7 +139,7 @@ def _resources() -> list[Rule]:
     others = "variables.kinds.filter(k, k != variables.kinds[0])"
     malformed = f"variables.usesGpus && {_HAS_HINT} && !{_HINT_IS_NUMBER}"
     return [
-        *one_slice(),
+        *_one_slice(),
         Rule(
             "one-kind-of-gpu",
             when(f"size({others}) > 0", f"'the pod asks for ' + variables.kinds[0] + ' and ' + {others}.join(' and ')"),
@@ -237,75 +259,48 @@ def _placement(unplaced: str) -> list[Rule]:
     ]
 
 
-def pod_rules(unplaced: str) -> list[Rule]:
-    """The rules that hold for every pool alike; see `_placement` for `unplaced`."""
-    return [*_resources(), *_devices(), *_host(), *_placement(unplaced)]
-
-
-def pool_variables(spec: str, metadata: str) -> dict[str, str]:
-    """What the rules of one pool read: the pod, and the pool's parameters, a ConfigMap of plain text.
-
-    `reaches`: the pod can land on a node of the pool. It cannot where its nodeSelector names another pool, or where it
-    lacks a toleration for one of the pool's own taints. The GPU taint keeps nobody away who asks for a GPU.
-    """
-    named = f"has(variables.spec.nodeSelector) && {literal(POOL_LABEL)} in variables.spec.nodeSelector"
-    head = "x.split(':')[0]"
-    taint = (
-        f"{{'key': {head}.split('=')[0], 'value': {head}.contains('=') ? {head}.split('=')[1] : '',"
-        " 'effect': x.split(':')[1]}"
-    )
-    return pod_variables(spec, metadata) | {
-        "allowed": "params.data.namespaces == '*' || request.namespace in params.data.namespaces.split(',')",
-        "offers": "params.data.memoryMiB.split(',').map(o, o.split('='))",
-        "asked": "variables.offers.filter(o, o[0] in variables.kinds)",
-        "fences": f"params.data.taints.split(',').map(x, {taint}).filter(x, x.key != {literal(GPU)})",
-        "reaches": (
-            "size(variables.asked) > 0"
-            f" && (!({named}) || variables.spec.nodeSelector[{literal(POOL_LABEL)}] == params.data.pool)"
-            " && variables.fences.all(x, x.effect == 'PreferNoSchedule'"
-            f" || variables.tolerations.exists(t, {_TOLERATES_FENCE}))"
-        ),
-    }
-
-
-def pool_rules() -> list[Rule]:
-    """The rules of one pool, for pods that can land on it."""
+def _pools() -> list[Rule]:
+    """What each pool asks of the pods that can land on it."""
+    forbidden = "p + ', which namespace ' + request.namespace + ' may not use'"
+    may = "p in variables.users && variables.users[p].exists(n, n in ['*', request.namespace])"
     keyed = f"variables.tolerations.exists(t, has(t.key) && t.key != '' && {_TOLERATES_FENCE})"
-    own = f"variables.fences.exists(x, x.key == {literal(POOL_LABEL)} && {keyed})"
-    tight = f"variables.asked.filter(o, int({_HINT}) > int(o[1]))"
-    # Where the pool's slices keep the name of a GPU.
-    plain = f"variables.reaches && params.data.mode != 'exclusive' && variables.asked.exists(o, o[0] == {literal(GPU)})"
-    forbidden = "params.data.pool + ', which namespace ' + request.namespace + ' may not use'"
+    own = f"p in variables.fences && variables.fences[p].exists(x, x.key == {literal(POOL_LABEL)} && {keyed})"
+    stray = f"variables.pools.filter(p, !(p in variables.reached) && !({may}) && {own})"
+    memory = "variables.memoryMiB[p]"
+    tight = f"{memory}.exists(r, r in variables.kinds && int({_HINT}) > {memory}[r])"
+    has = f"{memory}.filter(r, r in variables.kinds).map(r, string({memory}[r]) + ' with ' + r).join(', ')"
     return [
         Rule(
             "pool-namespace",
-            when("variables.reaches && !variables.allowed", f"'the pod can land on pool ' + {forbidden}"),
+            f"variables.reached.filter(p, !({may})).map(p, 'the pod can land on pool ' + {forbidden})",
             f"In nodeSelector, set {POOL_LABEL} to a pool for which the namespace has a quota",
         ),
         Rule(
             "pool-toleration",
-            when(
-                f"variables.usesGpus && !variables.reaches && !variables.allowed && {own}",
-                f"'the pod tolerates the taint of pool ' + {forbidden}",
-            ),
+            only("variables.usesGpus", f"{stray}.map(p, 'the pod tolerates the taint of pool ' + {forbidden})"),
             f"Tolerate {POOL_LABEL} with operator Equal and the name of a pool for which the namespace has a quota",
         ),
         Rule(
             "memory-hint-required",
-            when(
-                f"params.data.memoryHint == 'required' && variables.reaches && !({_HAS_HINT})",
-                "'the pod can land on pool ' + params.data.pool + ', whose GPU memory only promises divide'",
+            only(
+                f"!({_HAS_HINT})",
+                "variables.reached.filter(p, p in variables.promised)"
+                ".map(p, 'the pod can land on pool ' + p + ', whose GPU memory only promises divide')",
             ),
             f"Set the annotation {MEMORY_ANNOTATION} to the GPU memory that the pod needs, in MiB",
         ),
         Rule(
             "memory-hint-fits",
             only(
-                f"variables.reaches && {_HAS_HINT} && {_HINT_IS_NUMBER}",
-                f"{tight}.map(o, 'the pod needs ' + string({_HINT}) + ' MiB of GPU memory, and ' + o[0] + ' of pool '"
-                " + params.data.pool + ' has ' + o[1])",
+                f"{_HAS_HINT} && {_HINT_IS_NUMBER}",
+                f"variables.reached.filter(p, {tight})"
+                f".map(p, 'the pod needs ' + string({_HINT}) + ' MiB of GPU memory, and pool ' + p + ' has ' + {has})",
             ),
             f"Ask for a larger slice, or in nodeSelector set {POOL_LABEL} to a pool with larger ones",
         ),
-        *one_slice(f"k == {literal(GPU)}", plain),
     ]
+
+
+def pod_rules(unplaced: str) -> list[Rule]:
+    """Every rule of a pod; see `_placement` for `unplaced`."""
+    return [*_resources(), *_devices(), *_host(), *_placement(unplaced), *_pools()]

@@ -6,6 +6,7 @@ from typing import Any
 
 from gpuslice import bottlerocket, node_isolation
 from gpuslice.catalog import InstanceType
+from gpuslice.manifests.admission_nodes import node_class_annotations
 from gpuslice.pools import MANAGED_BY, Overlay, Pool
 from gpuslice.settings import Disruption, ExistingVpc, Settings
 
@@ -59,7 +60,10 @@ def ec2_node_class(pool: Pool, settings: Settings) -> Manifest:
     user_data = _user_data(pool)
     if user_data:
         spec["userData"] = user_data
-    return _object("karpenter.k8s.aws/v1", "EC2NodeClass", pool.name, spec)
+    manifest = _object("karpenter.k8s.aws/v1", "EC2NodeClass", pool.name, spec)
+    if settings.admission.enabled:
+        manifest["metadata"]["annotations"] = node_class_annotations(pool)
+    return manifest
 
 
 def _subnets(settings: Settings) -> list[Manifest]:

@@ -18,7 +18,7 @@ _REPLACEMENTS = ("replace", "create-replacement", "delete-replaced")
 PREVIEW = "https://www.pulumi.com/docs/iac/cli/commands/pulumi_preview/"
 
 
-def no_replacement(changes: list[Change], config: Config) -> Iterator[Finding]:
+def no_replacement_without_break_glass(changes: list[Change], config: Config) -> Iterator[Finding]:
     seen = set()
     for change in changes:
         item = _item(change)
@@ -63,7 +63,7 @@ RULES = (
         "rule for this one update.",
         url=PREVIEW,
         severity="critical",
-        check=no_replacement,
+        check=no_replacement_without_break_glass,
         changes=True,
         options={"breakGlass": Option("list", (), "names of clusters and NodePools that may be replaced now")},
     ),

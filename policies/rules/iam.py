@@ -103,7 +103,7 @@ def role_trust_closed(item: Item, config: Config) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Grant:
-    """What an access entry or an association gives to whom. `who` are an ARN, a role's name, and URNs of its source."""
+    """What an access entry or an association gives to whom. `who` is the role's name and the URNs of its source."""
 
     item: Item
     who: frozenset[str]
@@ -131,7 +131,7 @@ def _node_roles(stack: Stack, grants: list[Grant]) -> set[str]:
     found |= set(readable(stack.of(karpenter.NODE_CLASS), lambda item: item.data.at("spec", "role").text()))
     for name, urn in readable(stack.of(aws.ROLE), lambda item: (item.data["name"].text(), item.resource.urn)):
         found |= {name, urn} if {name, urn} & found else set()
-    return found - {""}
+    return found
 
 
 def _grants(item: Item) -> list[Grant]:
@@ -151,7 +151,7 @@ def _grant(item: Item, entry: View, policies: list[View]) -> Grant:
 
 def _who(item: Item, field: str, arn: View) -> frozenset[str]:
     sources = item.resource.property_dependencies.get(field, ())
-    return frozenset((*sources, *([] if arn.unknown else [arn.text(), arn.text().rpartition("/")[2]])))
+    return frozenset((*sources, *([] if arn.unknown else [arn.text().rpartition("/")[2]])))
 
 
 RULES = (

@@ -92,8 +92,7 @@ def limits_allow_one_node(stack: Stack, config: Config) -> Iterator[Finding]:
             for name, amount in node.items():
                 limit = _limits(sliced)[name].number()
                 # A limit of GPUs under one is for `pool-slices-capped`.
-                least = 1 if name.startswith(PREFIX) else 0
-                if limit is not None and least <= limit < amount:
+                if limit is not None and limit < amount and (limit >= 1 or not name.startswith(PREFIX)):
                     yield f"limits {name} to {limit}, and one {instance_type.name} has {amount}: it is never bought"
 
     return slices.each_known(stack, check)

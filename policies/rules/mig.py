@@ -69,12 +69,10 @@ def _unfit(stack: Stack, pool: GpuPool) -> Iterator[str]:
         yield from _unfit_user_data(pool, node_class)
         return
     layout = slices.mig_layout(stack, pool)
-    if not slices.is_mig(pool) or layout is None or not mig_parted.is_valid(layout):
-        return
-    for instance_type in pool.types:
-        if instance_type.gpu.mig_status == "supported":
-            for text in mig_parted.unfit(layout.items(), instance_type):
-                yield f"has the layout {pool.mig}, which {text}"
+    types = pool.types if mig_parted.is_valid(layout) else ()
+    for instance_type in (t for t in types if t.gpu.mig_status == "supported"):
+        for text in mig_parted.unfit(layout.items(), instance_type):
+            yield f"has the layout {pool.mig}, which {text}"
 
 
 def _unfit_user_data(pool: GpuPool, node_class: Item) -> Iterator[str]:
@@ -96,41 +94,39 @@ def _exported(release: Item) -> str:
 
 
 def mig_strategy_mixed(stack: Stack, config: Config) -> Iterator[Finding]:
-    operators = facts.releases(stack, facts.OPERATOR_CHART)
-
     def check(pool: GpuPool) -> Iterator[str]:
         strategy = _strategy(stack, pool)
         # What the operator must not export is for `mig-strategy-not-single`.
-        sane = all(_exported(release) in _STRATEGIES for release in operators)
-        if slices.is_mig(pool) and strategy not in ("", "mixed") and sane:
+        if slices.is_mig(pool) and strategy not in ("", "mixed") and _operators(stack) in _STRATEGIES:
             yield f"has the MIG layout {pool.mig}, and its nodes the MIG strategy {strategy}; allowed: mixed"
 
     return slices.each(facts.pools(stack), check)
 
 
+def _operators(stack: Stack) -> str:
+    """The strategy that the program's operator exports, "" without one."""
+    return next(map(_exported, facts.releases(stack, facts.OPERATOR_CHART)), "")
+
+
 def _strategy(stack: Stack, pool: GpuPool) -> str:
     """The MIG strategy of the pool's device plugin: the operator's, or else that of its configuration.
 
-    "" where neither is in the program, and on Bottlerocket, which decides by itself.
+    "" where what decides is not in the program, and on Bottlerocket, which decides by itself.
     """
-    operators = facts.releases(stack, facts.OPERATOR_CHART)
-    if not operators or slices.bottlerocket_class(stack, pool):
-        return ""
     plugin = slices.plugin_config(stack, pool)
-    return _exported(operators[0]) or (plugin["flags"]["migStrategy"].text("none") if plugin else "none")
+    if slices.bottlerocket_class(stack, pool) or plugin is None or not facts.releases(stack, facts.OPERATOR_CHART):
+        return ""
+    return _operators(stack) or plugin["flags"]["migStrategy"].text("none")
 
 
 def mig_strategy_in_one_place(stack: Stack, config: Config) -> Iterator[Finding]:
-    operators = facts.releases(stack, facts.OPERATOR_CHART)
-    exported = [strategy for strategy in facts.readable(operators, _exported) if strategy]
-
     def check(item: Item) -> Iterator[str]:
         for document in filter(device_plugin.is_valid, slices.plugin_documents(stack, item)):
-            own = document["flags"]["migStrategy"]
-            if exported and own.present and own.text() != exported[0]:
-                yield f"sets {own.path} to {own.text()}; the operator's mig.strategy is {exported[0]} and wins"
+            own, exported = document["flags"]["migStrategy"], _operators(stack)
+            if exported and own.present and own.text() != exported:
+                yield f"sets {own.path} to {own.text()}; the operator's mig.strategy is {exported} and wins"
 
-    return each([*stack.of(facts.CONFIG_MAP), *operators], check)
+    return each([*stack.of(facts.CONFIG_MAP), *facts.releases(stack, facts.OPERATOR_CHART)], check)
 
 
 def mps_without_mixed(stack: Stack, config: Config) -> Iterator[Finding]:

@@ -60,8 +60,7 @@ class Operand:
         return not self.switch or release.data.at("values", *self.switch).flag(self.on)
 
 
-# Sources: the values.yaml of gpu-operator v26.7.0, of nvidia-device-plugin 0.20.0, of dcgm-exporter,
-# node-feature-discovery and aws-efa-k8s-device-plugin.
+# Sources: the values.yaml of each chart, that of gpu-operator at v26.7.0.
 OPERANDS = (
     Operand("gpu-operator", ("daemonsets",), (_GPU,)),
     Operand("gpu-operator", ("node-feature-discovery", "worker"), (_GPU,), ("nfd", "enabled")),

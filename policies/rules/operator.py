@@ -50,11 +50,11 @@ def _is_operator(item: Item) -> bool:
 
 
 def _at_least(version: str, floor: str) -> bool:
-    numbers = _numbers(version)
-    return bool(numbers) and numbers >= _numbers(floor)
+    return _numbers(version) >= _numbers(floor)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
+    """The numbers of a release, none of anything else, which is less than any release."""
     match = _RELEASE.fullmatch(version)
     return tuple(int(number) for number in match.groups()) if match else ()
 

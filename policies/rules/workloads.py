@@ -152,8 +152,8 @@ RULES = (
     Rule(
         id="gpu-workload-tolerates-taint",
         description="A workload that asks for a slice of a GPU tolerates nvidia.com/gpu=true:NoSchedule.",
-        why="EKS adds a toleration for the name of the resource that is asked for. That is the key of the taint for "
-        "nvidia.com/gpu, and is another key for slices: without a toleration of their own the pods wait for ever.",
+        why="EKS adds a toleration whose key is the name of the resource that a pod asks for. For nvidia.com/gpu that "
+        "is the key of the taint, for a slice it is not: without a toleration of its own the pod waits for ever.",
         remedy="Add {key: nvidia.com/gpu, operator: Exists, effect: NoSchedule} to the pod's tolerations.",
         url=EKS_TOLERATION,
         severity="high",

@@ -144,7 +144,7 @@ BUDGET = [
         drop("pool-shared", *POLICY),
         budgets({"nodes": "1", "reasons": ["Drifted"]}),
     ),
-    refused("gpu-pool-budget", "no form that Karpenter knows", budgets({"nodes": "50 %"})),
+    refused("gpu-pool-budget", "no form that Karpenter knows", budgets({"nodes": "50 %"}), says="lets 50 % of"),
     refused("gpu-pool-budget", "the second pool", budgets({"nodes": "100%"}, name="pool-mig")),
     refused(
         "gpu-pool-budget",

@@ -48,6 +48,18 @@ def admin_for(principal):
     return put("admin-association", "principalArn", principal)
 
 
+def by_source(role):
+    """Administrator is a role of the program whose ARN is to come."""
+
+    def edit(program):
+        admin_for("<unknown>")(program)
+        put_head("admin-association", "propertyDependencies", {"principalArn": [role]})(program)
+
+    return edit
+
+
+PEOPLE = like("people", "node-role", put("people", "name", "people"))
+
 CASES = [
     refused("readable-policy-documents", "no JSON", put("controller-iam", "policy", "{"), says="policy is no JSON: "),
     refused("readable-policy-documents", "no statement", drop(*STATEMENTS), says="policy has no Statement"),
@@ -89,7 +101,8 @@ CASES = [
         SCOPED,
         "termination is not scoped",
         drop(*STATEMENTS, 3, "Condition"),
-        says="lets its holder terminate-an-untagged-instance, terminate-an-instance-of-another-cluster, ",
+        says="lets its holder terminate-an-untagged-instance, terminate-an-instance-of-another-cluster, "
+        "terminate-a-node-of-no-nodepool, delete-an-untagged-template and 1 more (policy)",
     ),
     refused(
         SCOPED,
@@ -123,6 +136,20 @@ CASES = [
         "a denial that is not understood",
         put(*STATEMENTS, 4, {**TERMINATE, "Condition": {"NumericEquals": {"aws:x": "1"}}}),
         put(*STATEMENTS, 5, {**TERMINATE, "Effect": "Deny", "Condition": {"Shape": {"aws:x": "y"}}}),
+    ),
+    refused(
+        SCOPED,
+        "four probes",
+        one_more(
+            "aws:iam/policy:Policy",
+            {**TERMINATE, "Action": ["iam:CreateInstanceProfile", "iam:RemoveRoleFromInstanceProfile"]},
+        ),
+        says="for-another-region, empty-an-instance-profile-of-another-cluster (policy)",
+    ),
+    accepted(
+        SCOPED,
+        "denials, and rights elsewhere",
+        put(*STATEMENTS, [{**TERMINATE, "Effect": "Deny"}, {**TERMINATE, "Action": "iam:CreateUser"}]),
     ),
     accepted(
         SCOPED,
@@ -285,6 +312,24 @@ CASES = [
         also("group", "aws:eks/nodeGroup:NodeGroup", {"nodeRoleArn": "arn:aws:iam::1:role/system"}),
         admin_for("arn:aws:iam::1:role/system"),
     ),
+    refused(ENTRY, "a role with a path", without("node-entry"), admin_for(NODE.replace("role/", "role/team/"))),
+    refused(
+        ENTRY,
+        "the role of a node group, by its source",
+        also("group", "aws:eks/nodeGroup:NodeGroup", {"nodeRoleArn": "<unknown>"}),
+        put_head("group", "propertyDependencies", {"nodeRoleArn": ["people"], "subnetIds": ["cluster-classic"]}),
+        PEOPLE,
+        by_source("people"),
+    ),
+    refused(
+        ENTRY,
+        "the entry by its source, the association by the role's name",
+        put("node-entry", "principalArn", "<unknown>"),
+        put_head("node-entry", "propertyDependencies", {"principalArn": ["people"]}),
+        PEOPLE,
+        admin_for("arn:aws:iam::1:role/people"),
+    ),
+    accepted(ENTRY, "another role of the program", PEOPLE, by_source("people")),
     refused(ENTRY, "another type of nodes", put("admin-entry", "type", "EC2")),
     refused(ENTRY, "in the component", entries(accessPolicies={"x": {"policyArn": CLUSTER_ADMIN}})),
     refused(

@@ -85,7 +85,7 @@ FLOOR = [
     refused("operator-cve-floor", "an alpha of the toolkit", image("toolkit", "v1.20.0-alpha")),
     refused("operator-cve-floor", "a beta of the toolkit", image("toolkit", "v1.20.0-beta.1")),
     refused("operator-cve-floor", "a toolkit of a developer", image("toolkit", "v1.20.0-dev")),
-    refused("operator-cve-floor", "an image by digest", image("toolkit", "sha256:0abc")),
+    refused("operator-cve-floor", "an image by digest", image("toolkit", "sha256:0abc"), says="to sha256:0abc"),
     refused("operator-cve-floor", "no text for a version", image("toolkit", "")),
     accepted("operator-cve-floor", "the floor", version("v26.3.2")),
     accepted("operator-cve-floor", "without the v", version("26.3.2")),
@@ -220,6 +220,11 @@ TWO_PLUGINS = [
         drop("pool-bottle", *LABELS, PLUGIN_OFF),
         put("gpu-operator", "values", "devicePlugin", "enabled", False),
         like("more", "gpu-operator", put("more", "values", "devicePlugin", "enabled", True)),
+    ),
+    accepted(
+        "operator-two-plugins",
+        "a class of another program",
+        put("pool-whole", "spec", "template", "spec", "nodeClassRef", "name", "elsewhere"),
     ),
     accepted(
         "operator-two-plugins",

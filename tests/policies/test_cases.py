@@ -1,9 +1,14 @@
 """Each rule refuses what it is there for, alone, and accepts what comes near it."""
 
+import importlib
+import pkgutil
+import re
+
 import pytest
 from base import Case, resources_of
 from cases import CASES
 
+from policies import rules
 from policies.judge import Judge, Verdict
 from policies.pack import RULES
 
@@ -34,6 +39,25 @@ def test_the_base_program_is_accepted():
 @pytest.mark.parametrize("rule", [r for r in RULES if r.scope != "change"], ids=lambda rule: rule.id)
 def test_every_rule_has_a_case_on_either_side(rule):
     assert {case.refused for case in CASES if case.rule == rule.id} == {True, False}
+
+
+def test_every_rule_of_every_module_is_listed_in_the_pack():
+    found = {m.name: importlib.import_module(f"policies.rules.{m.name}") for m in pkgutil.iter_modules(rules.__path__)}
+    assert [rule.id for module in found.values() for rule in module.RULES] == [rule.id for rule in RULES]
+    ids = [rule.id for rule in RULES]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_every_record_is_complete(rule):
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", rule.id)
+    assert rule.check.__name__ == rule.id.replace("-", "_")
+    assert rule.description.endswith(".")
+    assert not re.search(r"\. [A-Z]", rule.description)
+    assert rule.why.endswith(".")
+    assert rule.remedy.endswith(".")
+    assert rule.url.startswith("https://")
+    assert all(option.description for option in rule.options.values())
 
 
 def test_no_case_names_a_rule_that_is_not_there():

@@ -11,7 +11,6 @@ import pytest
 from base import resources_of
 from cases import CASES
 from google.protobuf import empty_pb2
-from helpers import ROOT, STACKS, recorded
 from pulumi.runtime.proto import analyzer_pb2
 
 from offline import policy_pack, wire
@@ -19,6 +18,7 @@ from offline.values import UNKNOWN as RECORDED_UNKNOWN
 from policies.model import Resource
 from policies.pack import RULES
 from policies.view import UNKNOWN
+from tests.helpers import ROOT, STACKS, recorded
 
 FOLDER = ROOT / "policies"
 RESOURCE_RULES = [rule for rule in RULES if rule.scope == "resource"]

@@ -129,6 +129,7 @@ def _kinds(t: _Table) -> None:
         "two MIG profiles in two containers",
         pod(container("a", {MIG_1G: 1}), container("b", {MIG_2G: 1}), **mixed),
     )
+    t.ok("network devices of NVIDIA beside a slice", on_t4(container(limits={SHARED: 1, "nvidia.com/hostdev": 2})))
     t.ok("a second kind of which it asks none", on_t4(container(limits={SHARED: 1, MIG_1G: 0})))
 
 
@@ -244,6 +245,8 @@ def _tolerations(t: _Table) -> None:
     ]
     for toleration in other:
         t.ok(f"no GPU, and {toleration}", pod(tolerations=[toleration]))
+    network = pod(container(limits={"nvidia.com/hostdev": 1, "nvidia.com/gpus": 1}), tolerations=[GPU])
+    t.bad(rule, "a device of NVIDIA that is no GPU", network, "asks for no GPU")
     # EKS' admission adds the toleration for whatever resource is named, also for none of it.
     none = pod(container(limits={WHOLE: "0"}))
     t.bad(rule, "no GPU, asked for by name", none, "Ask for a GPU resource", template_breaks=frozenset())
@@ -314,7 +317,7 @@ def _hints(t: _Table) -> None:
         fits,
         "a MiB more",
         on_t4(hint="3585"),
-        "needs 3585 MiB of GPU memory, and nvidia.com/gpu.shared of pool t4 has 3584",
+        "needs 3585 MiB of GPU memory, and pool t4 has 3584 with nvidia.com/gpu.shared",
     )
     t.bad(fits, "more, by number and not by text", on_t4(hint="10000"))
     t.ok("it fits in the named pool", on_t4(hint="10932", nodeSelector={POOL: "l4"}))
@@ -328,7 +331,7 @@ def _hints(t: _Table) -> None:
         fits,
         "a MIG slice too small",
         pod(container(limits={MIG_1G: 1}), hint="4609", **mig),
-        "nvidia.com/mig-1g.5gb of pool a100-mig has 4608",
+        "pool a100-mig has 4608 with nvidia.com/mig-1g.5gb",
     )
     t.ok("a larger MIG slice", pod(container(limits={MIG_2G: 1}), hint="4609", **mig))
     t.bad(fits, "a whole GPU too small", pod(container(limits={WHOLE: 1}), hint="81409"))

@@ -76,7 +76,10 @@ def limits(container: Manifest) -> Mapping[str, str | int]:
 
 def gpus(container: Manifest) -> dict[str, Decimal]:
     """The GPU resources of a container of which it asks for any."""
-    return {k: number(v) for k, v in limits(container).items() if k.startswith("nvidia.com/") and number(v) > 0}
+    names = [
+        k for k in limits(container) if k == "nvidia.com/gpu" or k.startswith(("nvidia.com/gpu.", "nvidia.com/mig-"))
+    ]
+    return {name: amount for name in names if (amount := number(limits(container)[name])) > 0}
 
 
 def every_container(spec: Manifest) -> list[Manifest]:
@@ -147,10 +150,10 @@ def _share(spec: Manifest, slices: set[str]) -> bool:
     """Whether two containers hold slices at one time: count each container as one, whatever it asks."""
 
     def one(container: Manifest) -> Manifest:
-        return {**container, "resources": {"limits": {"nvidia.com/any": "1"} if slices & set(gpus(container)) else {}}}
+        return {**container, "resources": {"limits": {"nvidia.com/gpu.any": "1"} if slices & set(gpus(container)) else {}}}
 
     counted = {kind: [one(c) for c in spec.get(kind, ())] for kind in ("initContainers", "containers")}
-    return highest_use(counted, "nvidia.com/any") > 1
+    return highest_use(counted, "nvidia.com/gpu.any") > 1
 
 
 def _of_devices(template: Manifest) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from gpuslice.manifests.admission_rules import MEMORY_ANNOTATION
 from gpuslice.pools import GPU, GPU_SHARED, POOL_LABEL
 from gpuslice.project import project_root
 from offline import Recording, preview
@@ -35,6 +36,9 @@ KINDS = {
     "LimitRange": "v1",
     "ResourceQuota": "v1",
     "Deployment": "apps/v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
+    "ValidatingAdmissionPolicy": "admissionregistration.k8s.io/v1",
+    "ValidatingAdmissionPolicyBinding": "admissionregistration.k8s.io/v1",
     "NodeClaim": "karpenter.sh/v1",
     "NodePool": "karpenter.sh/v1",
     "NodeOverlay": "karpenter.sh/v1alpha1",
@@ -115,8 +119,14 @@ def condition(manifest: Manifest, kind: str) -> str | None:
     return next((c["status"] for c in conditions if c["type"] == kind), None)
 
 
+TAINT_KEYS = {GPU, POOL_LABEL, PLAIN_TAINT["key"], "(any)"}
+
+
 def tolerated_keys(pod: Manifest) -> set[str]:
-    """The keys of the pod's tolerations, without those that every pod of a cluster gets."""
+    """The keys of the pod's tolerations, without those that every pod of a cluster gets.
+
+    `TAINT_KEYS` are those of the nodes. A tenant's pod has one more for each slice that its namespace's limits mention.
+    """
     keys = {t.get("key", "(any)") for t in pod["spec"].get("tolerations", [])}
     return keys - {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"}
 
@@ -158,10 +168,11 @@ class World:
 
 
 def program_folder(folder: Path) -> Path:
-    """A folder that runs the real program, with the project's stack files and room for those of a test."""
+    """A folder that runs the real program and pack, with the project's stack files and room for those of a test."""
     root = project_root()
-    (folder / "__main__.py").symlink_to(root / "__main__.py")
-    for file in root.glob("Pulumi*.yaml"):
+    for part in ("__main__.py", "policies"):
+        (folder / part).symlink_to(root / part)
+    for file in (*root.glob("Pulumi*.yaml"), *root.glob("policies.*.json")):
         (folder / file.name).symlink_to(file)
     return folder
 
@@ -205,7 +216,14 @@ def proof_config(local: Mapping[str, Any]) -> dict[str, Any]:
         {"name": "h100-mig", "instanceTypes": ["p5.4xlarge"], "sharing": {"mode": "mig", "layout": {"1g.10gb": 7}}},
         {"name": "h100-whole", "instanceTypes": ["p5.48xlarge"], "sharing": {"mode": "exclusive"}, "efa": True},
     ]
-    return {**local, "gpu-slicing:pools": [*local["gpu-slicing:pools"], *pools]}
+    config = {**local, "gpu-slicing:pools": [*local["gpu-slicing:pools"], *pools]}
+    return config | {"gpu-slicing:tenants": [*local["gpu-slicing:tenants"], team(config["gpu-slicing:pools"])]}
+
+
+def team(pools: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The tenant whose workloads run in the story: as many slices of each pool as it likes."""
+    quota = {p["name"]: dict.fromkeys(p["sharing"]["layout"], 99) if "layout" in p["sharing"] else 99 for p in pools}
+    return {"namespace": WORKLOADS, "podSecurity": "baseline", "quota": quota}
 
 
 BARE_POOLS = ("t4-plain-bare", "t4-five-bare")
@@ -215,7 +233,8 @@ def changed_config(proof: Mapping[str, Any]) -> dict[str, Any]:
     """Four replicas become five, and two pools are given up."""
     pools = [p for p in proof["gpu-slicing:pools"] if p["name"] not in ("t4-five", "t4-plain-bare")]
     first = {**pools[0], "sharing": {**pools[0]["sharing"], "replicas": 5}}
-    return {**proof, "gpu-slicing:pools": [first, *pools[1:]]}
+    tenants = [*proof["gpu-slicing:tenants"][:-1], team(pools)]
+    return {**proof, "gpu-slicing:pools": [first, *pools[1:]], "gpu-slicing:tenants": tenants}
 
 
 def workload(
@@ -225,9 +244,10 @@ def workload(
     pool: str | None = None,
     *,
     count: int = 1,
+    memory: int = 1024,
     tolerations: Sequence[Mapping[str, str]] = (),
 ) -> Manifest:
-    """A Deployment as a team writes it, with exactly these tolerations."""
+    """A Deployment as a team writes it, with exactly these tolerations; `memory` in MiB of each slice or GPU."""
     labels = {"app.kubernetes.io/name": name}
     limits = {resource: str(count)}
     spec: Manifest = {
@@ -243,7 +263,7 @@ def workload(
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": spec},
+            "template": {"metadata": {"labels": labels, "annotations": {MEMORY_ANNOTATION: str(memory)}}, "spec": spec},
         },
     }
 
@@ -251,16 +271,15 @@ def workload(
 def tenant_workload(outputs: Mapping[str, Any], pool: str, resource: str, replicas: int, name: str = "") -> Manifest:
     """A Deployment as another stack writes it: by nothing but the outputs of this one."""
     contract = outputs["gpuPools"][pool]
-    assert resource in [r["name"] for r in contract["resources"]]
+    (memory,) = [r["memoryMiB"] for r in contract["resources"] if r["name"] == resource]
     (selected,) = contract["nodeSelector"].items()
     assert selected == (POOL_LABEL, pool)
-    return workload(name or pool, replicas, resource, pool, tolerations=contract["tolerations"])
+    return workload(name or pool, replicas, resource, pool, memory=memory, tolerations=contract["tolerations"])
 
 
 def slice_workloads(outputs: Mapping[str, Any]) -> list[Manifest]:
     """For every sliced pool of the proof stack, pods that fill exactly one node."""
     return [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": WORKLOADS}},
         tenant_workload(outputs, "t4-five", GPU_SHARED, 5),
         tenant_workload(outputs, "t4-plain", GPU, 5),
         tenant_workload(outputs, "t4-plain-bare", GPU, 5),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from admission_pods import SHARED, Manifest
-from admission_stack import INSTANCE_TYPE, TAINT, Rules, node_pool, requires
+from admission_stack import INSTANCE_TYPE, SETTLE_SECONDS, TAINT, Rules, node_pool, requires
 
+from gpuslice.manifests.admission_nodes import LIMITS_ANNOTATION
 from gpuslice.manifests.karpenter import pool_manifests
+from sandbox.processes import wait_for
 
 pytestmark = pytest.mark.sandbox
 
@@ -103,6 +105,19 @@ def test_every_object_of_the_stack_itself_is_admitted(rules):
                 assert rules.really(manifest).admitted
 
 
+@pytest.fixture(scope="module")
+def classes(rules: Rules) -> Iterator[None]:
+    """The pools' EC2NodeClasses, from which the rules know what the NodePools must have."""
+    for pool in rules.pools:
+        rules.cluster.apply(of_pool(rules, "EC2NodeClass", pool.name))
+    raised = of_pool(rules, "NodePool", "h100-whole")
+    raised["spec"]["limits"]["nodes"] = "9"
+    wait_for(lambda: not rules.really(raised).admitted, SETTLE_SECONDS, "the node classes to be known")
+    yield
+    for pool in rules.pools:
+        rules.cluster.delete("karpenter.k8s.aws/v1", "EC2NodeClass", pool.name)
+
+
 def of_pool(rules: Rules, kind: str, name: str) -> Manifest:
     (pool,) = [p for p in rules.pools if p.name == name]
     return copy.deepcopy(next(m for m in pool_manifests(pool, rules.settings) if m["kind"] == kind))
@@ -131,7 +146,7 @@ RAISED: dict[str, tuple[Callable[[Manifest], Any], str]] = {
 
 
 @pytest.mark.parametrize("change", LOST)
-def test_a_pool_of_the_stack_keeps_its_taints(rules, change):
+def test_a_pool_of_the_stack_keeps_its_taints(rules, classes, change):
     name, edit, told = LOST[change]
     changed = of_pool(rules, "NodePool", name)
     edit(changed["spec"])
@@ -141,7 +156,7 @@ def test_a_pool_of_the_stack_keeps_its_taints(rules, change):
 
 
 @pytest.mark.parametrize("change", RAISED)
-def test_a_pool_of_the_stack_keeps_its_limits(rules, change):
+def test_a_pool_of_the_stack_keeps_its_limits(rules, classes, change):
     edit, told = RAISED[change]
     changed = of_pool(rules, "NodePool", "t4")
     edit(changed["spec"])
@@ -160,21 +175,30 @@ def test_a_pool_of_the_stack_keeps_its_limits(rules, change):
     ],
     ids=["fewer nodes", "fewer slices", "another taint", "another weight"],
 )
-def test_it_may_be_made_smaller(rules, edit):
+def test_it_may_be_made_smaller(rules, classes, edit):
     changed = of_pool(rules, "NodePool", "t4")
     edit(changed["spec"])
     assert rules.really(changed).admitted
 
 
-def test_a_dry_run_of_a_larger_pool_is_not_refused(rules):
-    """`pulumi preview` makes one while the parameters are still the old ones."""
+@pytest.mark.parametrize(("given", "number"), [("8", 8), ("8000m", 8), ("9", 9), ("9000m", 9), ("1k", 1000)])
+def test_a_limit_is_a_number_however_it_is_written(rules, classes, given, number):
+    """As the server hands it to the rules: nobody rewrites the quantities of Karpenter's objects."""
+    for amount in (given, number):
+        changed = of_pool(rules, "NodePool", "t4")
+        changed["spec"]["limits"][SHARED] = amount
+        assert rules.really(changed).refused_by == (set() if number <= 8 else {"pool-keeps-limits"})
+
+
+def test_a_dry_run_of_a_larger_pool_is_not_refused(rules, classes):
+    """`pulumi preview` makes one while its EC2NodeClass is still the old one."""
     changed = of_pool(rules, "NodePool", "t4")
     changed["spec"]["limits"]["nodes"] = "3"
     assert rules.api.create(changed).admitted
     assert not rules.really(changed).admitted
 
 
-def test_another_pool_is_not_held_to_the_limits_of_this_one(rules):
+def test_another_pool_is_not_held_to_the_limits_of_this_one(rules, classes):
     changed = of_pool(rules, "NodePool", "t4")
     changed["metadata"]["name"] = "t4-more"
     changed["spec"]["limits"] = {"nodes": "100"}
@@ -195,29 +219,61 @@ NODE_CLASSES: dict[str, tuple[str, Callable[[Manifest], Any]]] = {
 
 
 @pytest.mark.parametrize("change", NODE_CLASSES)
-def test_a_node_class_of_the_stack_stays_closed(rules, change):
+def test_a_node_class_of_the_stack_stays_closed(rules, classes, change):
     rule, edit = NODE_CLASSES[change]
-    changed = of_pool(rules, "EC2NodeClass", "t4")
-    assert rules.api.create(changed).admitted
+    changed = rules.cluster.get("karpenter.k8s.aws/v1", "EC2NodeClass", "t4")
+    changed["spec"]["tags"]["example.com/note"] = "x"
+    assert rules.api.update(changed).admitted
     edit(changed["spec"])
-    assert rules.api.create(changed).refused_by == {rule}
-    changed["metadata"]["name"] = "somebody-elses"
-    assert rules.api.create(changed).admitted
+    assert rules.api.update(changed).refused_by == {rule}
+    other = of_pool(rules, "EC2NodeClass", "t4")
+    other["metadata"]["name"] = "somebody-elses"
+    edit(other["spec"])
+    assert rules.api.create(other).admitted
 
 
-def test_a_node_class_without_metadata_options_has_closed_ones(rules):
+def test_a_node_class_without_metadata_options_has_closed_ones(rules, classes):
     """Karpenter's schema fills them in before the rules look."""
-    changed = of_pool(rules, "EC2NodeClass", "t4")
+    changed = rules.cluster.get("karpenter.k8s.aws/v1", "EC2NodeClass", "t4")
     del changed["spec"]["metadataOptions"]
-    assert rules.api.create(changed).admitted
+    assert rules.api.update(changed).admitted
 
 
-def test_an_update_is_judged_as_a_creation_is(rules):
-    for kind, edit in (
-        ("NodePool", lambda s: taints(s).clear()),
-        ("EC2NodeClass", lambda s: s["metadataOptions"].update(httpPutResponseHopLimit=2)),
-    ):
-        made = rules.cluster.create(of_pool(rules, kind, "t4"))
-        edit(made["spec"])
-        assert not rules.api.update(made).admitted
-        rules.cluster.delete(made["apiVersion"], kind, "t4")
+def test_pools_are_judged_at_an_update_and_node_classes_at_their_creation_too(rules, classes):
+    made = rules.cluster.create(of_pool(rules, "NodePool", "a100-mig"))
+    taints(made["spec"]).pop()
+    assert rules.api.update(made, dry_run=False).refused_by == {"pool-keeps-taints"}
+    rules.cluster.delete("karpenter.sh/v1", "NodePool", "a100-mig")
+    open_class = of_pool(rules, "EC2NodeClass", "t4")
+    open_class["spec"]["metadataOptions"]["httpPutResponseHopLimit"] = 2
+    rules.cluster.delete("karpenter.k8s.aws/v1", "EC2NodeClass", "t4")
+    assert rules.really(open_class).refused_by == {"node-class-metadata"}
+    rules.cluster.apply(of_pool(rules, "EC2NodeClass", "t4"))
+
+
+def test_a_larger_pool_is_taken_once_its_node_class_says_so(rules, classes):
+    """The order in which the program makes them: the rule reads the newest, in no time."""
+    larger, node_class = of_pool(rules, "NodePool", "l4"), of_pool(rules, "EC2NodeClass", "l4")
+    larger["spec"]["limits"]["nodes"] = "3"
+    assert rules.really(larger).refused_by == {"pool-keeps-limits"}
+    annotations = node_class["metadata"]["annotations"]
+    annotations[LIMITS_ANNOTATION] = annotations[LIMITS_ANNOTATION].replace("nodes=2", "nodes=3")
+    rules.cluster.apply(node_class)
+    wait_for(lambda: rules.really(larger).admitted, 1, "the node class to be read")
+
+
+@pytest.mark.parametrize("annotations", [{}, {LIMITS_ANNOTATION: "x"}, {LIMITS_ANNOTATION: "nodes=x"}])
+def test_a_node_class_that_lost_its_notes_does_not_open_its_pool(rules, classes, annotations):
+    node_class = of_pool(rules, "EC2NodeClass", "h100-mig")
+    node_class["metadata"]["annotations"] = annotations
+    rules.cluster.apply(node_class)
+    pool = of_pool(rules, "NodePool", "h100-mig")
+    wait_for(lambda: not rules.really(pool).admitted, SETTLE_SECONDS, "the node class to be read")
+    assert rules.really(pool).refused_by <= {"pool-keeps-taints", "pool-keeps-limits"}
+
+
+def test_a_node_pool_without_its_node_class_can_be_made_and_go(rules):
+    lone = of_pool(rules, "NodePool", "t4")
+    lone["metadata"]["name"], lone["metadata"]["finalizers"] = "lone", ["example.com/keep"]
+    assert rules.really(lone).admitted
+    wait_for(lambda: rules.cluster.get("karpenter.sh/v1", "NodePool", "lone") is None, 30, "the pool to be gone")

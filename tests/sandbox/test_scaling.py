@@ -53,7 +53,7 @@ def test_renamed_slices_without_the_overlay_are_never_bought(proof, changed):
         refusals = seen.karpenter_refusals("t4-five-bare")
         assert len(seen.pods("t4-five-bare")) == 5
         assert len({r for r in refusals if "no instance type has enough resources" in r}) >= 1
-        assert any('resources={"nvidia.com/gpu.shared":"1","pods":"1"}' in r for r in refusals)
+        assert any('"nvidia.com/gpu.shared":"1"' in r for r in refusals)
         assert seen.hosts("t4-five-bare") == set()
         assert not seen.claims("t4-five-bare")
         assert not seen.instances("t4-five-bare")

@@ -63,9 +63,12 @@ def test_every_declared_object_is_in_the_cluster_as_declared(proof):
         "EC2NodeClass",
         "LimitRange",
         "Namespace",
+        "NetworkPolicy",
         "NodeOverlay",
         "NodePool",
         "ResourceQuota",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
     }
 
 

@@ -23,12 +23,11 @@ def scanners_python(requirements: Path, cache: Path, progress: Callable[[str], N
     """
     folder = cache / f"scanners-{_digest(requirements)}"
     python = folder / "bin" / "python"
-    # It links to the Python that it was made with: where that one is gone, this is not there either.
-    if not python.exists():
-        with locked(cache / "scanners.lock", lambda: progress("scanners: another program installs them; waiting")):
-            if not python.exists():
-                progress("scanners: installing checkov and kubernetes-validate (a minute, once)")
-                _install_into(folder, requirements)
+    with locked(cache / "scanners.lock", lambda: progress("scanners: another program installs them; waiting")):
+        # It links to the Python that it was made with: where that one is gone, this is not there either.
+        if not python.exists():
+            progress("scanners: installing checkov and kubernetes-validate (a minute, once)")
+            _install_into(folder, requirements)
     return python
 
 

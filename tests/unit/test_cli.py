@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from gpuslice.load import load_settings
 from gpuslice.project import stack_name
 from offline import ProgramFailed, engine
 from sandbox import local
-from tests.helpers import ROOT, SHARED, STACKS, config_of, recorded
+from tests.helpers import ROOT, SHARED, STACKS, config_of, previewed, recorded
 from tests.helpers import run as program_run
 
 TRACEBACK = "Traceback (most recent call last)"
@@ -57,14 +58,28 @@ def stack_path(tmp_path):
 @pytest.fixture
 def once(monkeypatch):
     """`preview` shows recordings that the test run has made already."""
-    monkeypatch.setattr(offline.preview, "preview", lambda _root, stack: recorded(stack, unknowns=True))
+    monkeypatch.setattr(offline.preview, "preview", lambda _root, stack: previewed(stack))
+
+
+@pytest.fixture
+def refused_root(tmp_path, monkeypatch):
+    """A copy of the program whose stacks dev and local the pack refuses: too many replicas."""
+    for package in ("gpuslice", "components", "policies"):
+        (tmp_path / package).symlink_to(ROOT / package)
+    for name in ("__main__.py", "Pulumi.yaml", "policies.dev.json", "policies.local.json"):
+        shutil.copy(ROOT / name, tmp_path)
+    for stack in ("dev", "local"):
+        text = (ROOT / f"Pulumi.{stack}.yaml").read_text()
+        (tmp_path / f"Pulumi.{stack}.yaml").write_text(text.replace("replicas: 4}", "replicas: 8}"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 class TestUsage:
     def test_help_lists_the_commands(self, gpuslice):
         code, out, _ = gpuslice("--help")
         assert code == 0
-        for command in ("validate", "preview", "render", "mig", "schema", "up", "down", "sandbox"):
+        for command in ("validate", "preview", "render", "mig", "check", "schema", "up", "down", "sandbox"):
             assert re.search(rf"^\s+{command}\s+\w", out, re.MULTILINE)
 
     @pytest.mark.parametrize("arguments", [(), ("validat",), ("preview",), ("render", "--stack", "dev"), ("mig",)])
@@ -202,6 +217,41 @@ class TestPreview:
             assert part in out
         assert "No credentials were used; nothing was made." in out.replace("\n", " ").replace("  ", " ")
 
+    @pytest.mark.parametrize("stack", STACKS)
+    def test_the_verdict_of_the_policies_is_one_line_where_all_is_well(self, gpuslice, once, stack):
+        _, out, _ = gpuslice("preview", "--stack", stack)
+        report = previewed(stack).policies
+        assert out.endswith(
+            f"\n\nPolicies: no violation ({report.policies} policies on {report.resources} resources).\n"
+        )
+
+    def test_a_mandatory_violation_is_exit_1_with_what_is_wrong_and_what_to_do(self, gpuslice, refused_root):
+        code, out, _ = gpuslice("preview", "--stack", "dev")
+        assert code == 1
+        assert "Policies: 1 mandatory, 0 advisory (" in out
+        assert "  mandatory replicas-within-cap\n    NodePool t4-shared: shares nvidia.com/gpu 8 times; allowed" in out
+        assert "\n    -> " in out
+
+    def test_violations_are_part_of_the_json(self, gpuslice, refused_root):
+        code, out, _ = gpuslice("preview", "--stack", "dev", "--json", "-")
+        assert code == 1
+        assert [v["policy"] for v in json.loads(out)["violations"]] == ["replicas-within-cap"]
+
+    def test_the_stacks_configuration_of_the_policies_is_used(self, gpuslice, refused_root):
+        (refused_root / "policies.dev.json").write_text(
+            json.dumps({"replicas-within-cap": "advisory", "eks-deletion-protection": "disabled"})
+        )
+        code, out, _ = gpuslice("preview", "--stack", "dev")
+        assert code == 0
+        assert "Policies: 0 mandatory, 1 advisory (" in out
+
+    @pytest.mark.parametrize("text", ["{", '{"replicas-within-cup": "advisory"}'])
+    def test_a_configuration_of_the_policies_that_is_no_use_is_exit_1(self, gpuslice, refused_root, text):
+        (refused_root / "policies.dev.json").write_text(text)
+        code, out, err = gpuslice("preview", "--stack", "dev")
+        assert (code, out) == (1, "")
+        assert "policies.dev.json: not JSON" in err or "Did you mean replicas-within-cap?" in err
+
     @pytest.mark.parametrize("columns", [80, 120])
     @pytest.mark.parametrize("stack", STACKS)
     def test_fits_into_a_terminal_without_folding_a_cell(self, gpuslice, once, monkeypatch, stack, columns):
@@ -328,6 +378,22 @@ class TestEngine:
         code, _, err = gpuslice(command, "--stack", "loca")
         assert code == 1
         assert "Did you mean local?" in err
+
+
+class TestUp:
+    def test_a_mandatory_violation_stops_it_before_anything_is_built_or_started(
+        self, gpuslice, refused_root, monkeypatch
+    ):
+        def never(*_):
+            raise AssertionError("something was built or started")
+
+        monkeypatch.setattr(local.build, "ensure_binaries", never)
+        monkeypatch.setattr(local.world, "start", never)
+        code, out, err = gpuslice("up", "--stack", "local")
+        assert (code, out) == (1, "")
+        assert err.startswith("gpuslice: stack local was not deployed\nPolicies: 1 mandatory, 0 advisory (")
+        assert "replicas-within-cap" in err
+        assert not (refused_root / local.FOLDER).exists()
 
 
 class TestSandbox:
