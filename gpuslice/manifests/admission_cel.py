@@ -17,19 +17,14 @@ class Rule:
 
     @property
     def variable(self) -> str:
-        """The variable of the policy that holds what was found: `one-slice-per-pod` in camel case."""
+        """The variable of the policy for this rule: `one-slice-per-pod` in camel case."""
         first, *rest = self.name.split("-")
         return first + "".join(map(str.capitalize, rest))
 
-    def validation(self) -> dict[str, str]:
-        """As ValidatingAdmissionPolicy has it; `message` is shown where the other text cannot be evaluated."""
-        found = f"variables.{self.variable}"
-        return {
-            "expression": f"size({found}) == 0",
-            "message": f"{self.name}: {self.demand}",
-            "messageExpression": f"{literal(self.name + ': ')} + {found}.join('; ') + {literal('. ' + self.demand)}",
-            "reason": "Forbidden",
-        }
+    def message(self) -> str:
+        """CEL for a list: one text of all that was found, or none."""
+        text = f"{literal(self.name + ': ')} + found.join('; ') + {literal('. ' + self.demand + '.')}"
+        return f"[{self.found}].filter(found, size(found) > 0).map(found, {text})"
 
 
 def literal(value: Any) -> str:

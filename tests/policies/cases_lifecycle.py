@@ -3,6 +3,7 @@
 from base import Edit, Program, accepted, also, drop, like, put, put_head, put_option, refused, without
 
 GRACE = ("spec", "template", "spec", "terminationGracePeriod")
+SPOT = [{"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["spot"]}]
 NEEDED = ("karpenter", "karpenter-crd", "class-shared", "overlay-shared")
 
 
@@ -179,6 +180,16 @@ NEEDS = [
         also("pools", "research:index:Pools", {}, provider="", dependencies=list(NEEDED)),
         put_head("pool-shared", "parent", "pools"),
         depends("pool-shared"),
+    ),
+    accepted(
+        "nodepool-needs-karpenter",
+        "an overlay of no pool in particular",
+        like(
+            "overlay-spot",
+            "overlay-shared",
+            put("overlay-spot", "metadata", "name", "spot"),
+            put("overlay-spot", "spec", {"requirements": SPOT, "priceAdjustment": "-10%"}),
+        ),
     ),
     accepted("nodepool-needs-karpenter", "in a circle", depends("class-shared", "karpenter", "pool-shared")),
     accepted(

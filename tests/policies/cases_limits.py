@@ -2,7 +2,7 @@
 
 import mig_layouts
 from base import Edit, accepted, drop, put, put_yaml, refused
-from cases_mig import both_a100
+from cases_mig import both_a100, bottlerocket
 
 CAP, FLOOR, HAS = "replicas-within-cap", "slice-memory-floor", "gpu-pool-has-limits"
 COUNT, ONE_NODE = "limits-count-slices", "limits-allow-one-node"
@@ -172,7 +172,7 @@ CASES = [
         FLOOR,
         "a MiB less",
         config=floor(5211),
-        says="leaves each slice of g5.xlarge 5210 MiB of memory; allowed: 5211 or more",
+        says="leaves each slice of g5.2xlarge 5210 MiB of memory; allowed: 5211 or more",
     ),
     accepted(FLOOR, "to the MiB", config=floor(5210)),
     refused(
@@ -205,6 +205,15 @@ CASES = [
         *shared_instances(2, 5),
         config={CAP: {"maxReplicas": {"a100-40gb": 5}}, FLOOR: {"minMemoryMiB": 2048}},
         says="p4d.24xlarge 1536 MiB",
+    ),
+    refused(
+        FLOOR,
+        "a part of Bottlerocket's",
+        *bottlerocket("7", 112, 'device-sharing-strategy = "time-slicing"', "time-slicing.replicas = 2"),
+        put("overlay-bottle", *CAPACITY, {WHOLE: 0, SHARED: 112}),
+        put("pool-bottle", *LIMITS, SHARED, 200),
+        config=floor(2414),
+        says="leaves each slice of p4d.24xlarge 2413 MiB",
     ),
     accepted(FLOOR, "a whole instance of MIG", config=floor(5000)),
     refused(HAS, "none", drop("pool-shared", *LIMITS), says="its limits: none"),

@@ -1,7 +1,7 @@
 """Cases of policies/rules/mig.py."""
 
 import mig_layouts
-from base import Edit, accepted, also, drop, like, put, put_head, put_yaml, refused
+from base import Edit, accepted, also, drop, like, put, put_head, put_yaml, refused, without
 from mig_layouts import CAPACITY, FOR_40, FOR_80, LABELS, LIMITS, MIG_LABEL, WHOLE, layout, no_mig
 
 WHERE, FITS = "mig-only-where-supported", "mig-layout-fits-pool"
@@ -22,12 +22,13 @@ def offers(**numbers: int) -> tuple[Edit, ...]:
     )
 
 
-def bottlerocket(profile: str, instances: int) -> tuple[Edit, ...]:
-    """The Bottlerocket pool with MIG on p4d, whose instances are called nvidia.com/gpu."""
+def bottlerocket(profile: str, instances: int, *more: str) -> tuple[Edit, ...]:
+    """The Bottlerocket pool with MIG on p4d, whose instances are called nvidia.com/gpu; `more` are further settings."""
     lines = (
         "[settings.kubelet-device-plugins.nvidia]",
         'device-partitioning-strategy = "mig"',
         f'mig.profile."a100.40gb" = "{profile}"' if profile else "",
+        *more,
     )
     return (
         put("class-bottle", "spec", "userData", "\n".join(lines)),
@@ -65,6 +66,28 @@ CASES = [
     refused(
         WHERE, "the second type", put("pool-mig", *TYPES, ["p4d.24xlarge", "g6.48xlarge"]), says="the GPU l4 has no"
     ),
+    refused(WHERE, "both types", put("pool-mig", *TYPES, ["g5.48xlarge", "g6.48xlarge"]), says="the GPU l4 has no MIG"),
+    refused(
+        WHERE,
+        "the second type, with a layout for every GPU",
+        layout({"mig-devices": {"1g.5gb": 3, "2g.10gb": 2}}),
+        put("pool-mig", *TYPES, ["p4d.24xlarge", "g6.48xlarge"]),
+        says="the GPU l4 has no MIG",
+    ),
+    refused(
+        WHERE,
+        "the first type, with a layout for every GPU",
+        layout({"mig-devices": {"1g.5gb": 3, "2g.10gb": 2}}),
+        put("pool-mig", *TYPES, ["g6.48xlarge", "p4d.24xlarge"]),
+        says="the GPU l4 has no MIG",
+    ),
+    refused(
+        WHERE,
+        "unproven, with a layout of its own",
+        layout({"device-filter": "0x2BB510DE", "mig-devices": {"1g.24gb": 4}}),
+        put("pool-mig", *TYPES, ["g7e.48xlarge"]),
+        says="the GPU rtx-pro-server-6000 has not",
+    ),
     refused(
         WHERE,
         "unproven",
@@ -92,6 +115,24 @@ CASES = [
         "not placeable here, but elsewhere",
         layout({"mig-devices": {"1g.10gb": 7}}),
         says="which cannot be placed on the a100-40gb of p4d.24xlarge: 7 x 1g.10gb",
+    ),
+    refused(
+        FITS,
+        "neither half placeable",
+        layout(
+            {"devices": [0, 1, 2, 3], "mig-devices": {"1g.10gb": 7}},
+            {"devices": [4, 5, 6, 7], "mig-devices": {"1g.10gb": 5}},
+        ),
+        says="which cannot be placed on the a100-40gb of p4d.24xlarge: 5 x 1g.10gb",
+    ),
+    refused(
+        FITS,
+        "the second half not placeable",
+        layout(
+            {"devices": [0, 1, 2, 3], "mig-devices": {"1g.10gb": 4}},
+            {"devices": [4, 5, 6, 7], "mig-devices": {"1g.10gb": 5}},
+        ),
+        says="5 x 1g.10gb",
     ),
     refused(
         FITS,
@@ -137,10 +178,33 @@ CASES = [
     ),
     refused(FITS, "a profile of another GPU", *bottlerocket("1g.20gb", 56), says="may buy the GPU a100-40gb, which"),
     refused(FITS, "parts that there are not", *bottlerocket("5", 40), says="may buy the GPU a100-40gb, which"),
+    refused(
+        FITS,
+        "the second type on Bottlerocket",
+        *bottlerocket("7", 56, 'mig.profile."a100.80gb" = "1g.5gb"'),
+        put("pool-bottle", *TYPES, ["p4d.24xlarge", "p4de.24xlarge"]),
+        says="may buy the GPU a100-80gb, which",
+    ),
+    refused(
+        FITS,
+        "the first type on Bottlerocket",
+        *bottlerocket("1g.10gb+me", 56, 'mig.profile."a100.80gb" = "7"'),
+        put("pool-bottle", *TYPES, ["p4d.24xlarge", "p4de.24xlarge"]),
+        says="may buy the GPU a100-40gb, which",
+    ),
+    accepted(
+        FITS,
+        "a label that Bottlerocket has no use for",
+        *bottlerocket("7", 56),
+        mig_layouts.spare(FOR_80),
+        put("pool-bottle", *LABELS, MIG_LABEL, "spare"),
+    ),
     accepted(FITS, "a profile on Bottlerocket", *bottlerocket("2g.10gb", 24)),
     accepted(FITS, "parts on Bottlerocket", *bottlerocket("7", 56)),
     accepted(FITS, "one part by default", *bottlerocket("", 8)),
-    refused(SINGLE, "the default", drop("gpu-operator", "values", "mig"), says="uses the MIG strategy single"),
+    refused(
+        SINGLE, "the default", drop("gpu-operator", "values", "mig"), says="strategy single (without a value: single)"
+    ),
     refused(SINGLE, "single", put(*STRATEGY, "single"), says="allowed: mixed, or none without MIG"),
     refused(SINGLE, "in capitals", put(*STRATEGY, "Mixed"), says="strategy Mixed"),
     accepted(SINGLE, "none, without MIG", put(*STRATEGY, "none"), *no_mig()),
@@ -166,7 +230,15 @@ CASES = [
         put(*STRATEGY, ""),
         put_yaml("plugin-configs", "whole", "flags", {"migStrategy": "mixed"}),
     ),
-    accepted(MIXED, "Bottlerocket, which has its own", put(*STRATEGY, "none"), *no_mig(), *bottlerocket("7", 56)),
+    accepted(
+        MIXED,
+        "Bottlerocket, which has its own",
+        put(*STRATEGY, "none"),
+        *no_mig(),
+        *bottlerocket("7", 56),
+        put("pool-bottle", *LABELS, MIG_LABEL, "a100-mixed"),
+    ),
+    accepted(MIXED, "an operator of another program", without("gpu-operator")),
     refused(
         ONE_PLACE,
         "another strategy",
@@ -222,6 +294,17 @@ CASES = [
             "spare",
             "sharing: {mps: {renameByDefault: true, resources: [{name: gpu, replicas: 4}]}}",
         ),
+    ),
+    accepted(
+        MPS,
+        "a label that Bottlerocket has no use for",
+        put(
+            "plugin-configs",
+            "data",
+            "spare",
+            "sharing: {mps: {renameByDefault: true, resources: [{name: gpu, replicas: 4}]}}",
+        ),
+        put("pool-bottle", *LABELS, "nvidia.com/device-plugin.config", "spare"),
     ),
     accepted(
         MPS,

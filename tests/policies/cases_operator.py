@@ -47,6 +47,12 @@ FLOOR = [
     ),
     refused(
         "operator-cve-floor",
+        "an old file without the v",
+        drop("gpu-operator", "version"),
+        chart(f"{NVIDIA_CHARTS}/gpu-operator-24.9.0.tgz"),
+    ),
+    refused(
+        "operator-cve-floor",
         "an old tag",
         drop("gpu-operator", "version"),
         chart("oci://registry.example.com:5000/gpu-operator:v24.9.0"),
@@ -277,6 +283,7 @@ VERSIONS = [
     refused("chart-versions-pinned", "a range", version("^1.14.1", "karpenter"), says="fits ^1.14.1"),
     refused("chart-versions-pinned", "a minor version", version("1.14", "karpenter")),
     refused("chart-versions-pinned", "a wildcard", version("1.14.x", "karpenter-crd")),
+    refused("chart-versions-pinned", "from one to another", version("1.14.1 - 1.15.0", "karpenter")),
     refused("chart-versions-pinned", "two versions", version("1.14.1 || 1.14.2", "karpenter")),
     accepted("chart-versions-pinned", "a v", version("v1.14.1", "karpenter"), version("v1.14.1", "karpenter-crd")),
     accepted(
@@ -286,6 +293,12 @@ VERSIONS = [
         version("1.15.0-rc.1", "karpenter-crd"),
     ),
     accepted("chart-versions-pinned", "the EFA plugin", efa(version="v0.5.30")),
+    accepted(
+        "chart-versions-pinned",
+        "a file",
+        drop("karpenter", "version"),
+        chart("https://charts.example.com/karpenter-1.14.1.tgz", "karpenter"),
+    ),
     accepted(
         "chart-versions-pinned",
         "a tag",

@@ -220,6 +220,13 @@ CASES = [
     ),
     refused(
         MATCHES,
+        "a fraction not counted",
+        *fraction(),
+        put("overlay-whole", *CAPACITY, {SHARED: 0}),
+        says="says nvidia.com/gpu: 0 of a g6f.large in pool whole, which offers 1",
+    ),
+    refused(
+        MATCHES,
         "a fraction counted twice",
         *fraction(),
         put("overlay-whole", *CAPACITY, WHOLE, 2),

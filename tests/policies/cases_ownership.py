@@ -109,6 +109,7 @@ PATCHES = [
         for text in (
             "kubectl patch clusterpolicies.nvidia.com/cluster-policy --type merge -p '{}'",
             "set -e; kubectl -n kube-system patch nodepool gpu -p '{}'",
+            "kubectl patch clusterpolicy cluster-policy",
             "kubectl edit ec2nodeclasses gpu",
             "kubectl annotate ec2nc gpu a=b",
             "kubectl patch nodeoverlays gpu \\\n  -p '{}'",
@@ -143,6 +144,8 @@ PATCHES = [
         accepted("no-patched-objects", f"runs {text}", command(text))
         for text in (
             "kubectl get nodepools",
+            "kubectl get labels.example.com -n gpu-operator",
+            "kubectl get configmap/patch -n gpu-operator",
             "kubectl label namespace vision team=vision",
             "kubectl get nodepool gpu | patch -p1",
             "kubectl wait --for=condition=Ready nodepool/patch-me",

@@ -113,6 +113,13 @@ CASES = [
         *generated("all-balanced", {SMALL: 16, MIDDLE: 8, "nvidia.com/mig-3g.20gb": 8}),
     ),
     refused(RESOLVES, "a layout that no hardware has", *generated("all-1g.6gb", {SMALL: 56}), says="all-1g.6gb, which"),
+    refused(
+        RESOLVES,
+        "a label that would have said the MIG strategy",
+        put("gpu-operator", "values", "mig", "strategy", ""),
+        put("pool-mig", *LABELS, PLUGIN_LABEL, "hole"),
+        says="device-plugin.config: hole, which",
+    ),
     accepted(
         RESOLVES,
         "configurations of another program",

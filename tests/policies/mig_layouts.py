@@ -53,6 +53,15 @@ def no_mig() -> tuple[Edit, ...]:
 
 
 CASES = [
+    refused(
+        VALID, "the second document", put("mig-configs", "data", "z.yaml", DOCUMENT + "x: y"), says='"z.yaml"].x, which'
+    ),
+    refused(
+        VALID,
+        "in the pool's own layout",
+        layout(FOR_40 | {"mig-devices": {"1g.5gb": "7", "2g.10gb": 0}}),
+        says="1g.5gb\"] to '7'",
+    ),
     refused(VALID, "no version", without_field("version"), says="version to ''; allowed: v1"),
     refused(VALID, "another version", document("version", "v2"), says="version to 'v2'; allowed: v1"),
     refused(VALID, "another key", document("flags", {}), says='data["config.yaml"].flags, which mig-parted refuses'),
@@ -128,6 +137,38 @@ CASES = [
     refused(PLACE, "4g, 3g and 1g", cut({"4g.20gb": 1, "3g.20gb": 1, "1g.5gb": 1})),
     refused(
         PLACE, "eight times 1g", cut({"1g.5gb": 8}), says="has the layout spare, which cannot be placed: 8 x 1g.5gb"
+    ),
+    refused(
+        PLACE, "in the first layout", halves("mig-devices", {"3g.20gb": 3}), says="has the layout a100-halves, which"
+    ),
+    refused(
+        PLACE,
+        "in the second document",
+        put(
+            "mig-configs",
+            "data",
+            "z.yaml",
+            DOCUMENT.replace("}]}", "}], z: [{devices: all, mig-enabled: true, mig-devices: {1g.5gb: 8}}]}"),
+        ),
+        says="has the layout z, which",
+    ),
+    refused(
+        PLACE,
+        "both entries",
+        spare({"mig-devices": {"1g.5gb": 8}, "devices": [0]}, {"mig-devices": {"1g.5gb": 9}, "devices": [1]}),
+        says="placed: 9 x 1g.5gb",
+    ),
+    refused(
+        PLACE,
+        "in one half of the pool's own layout",
+        layout(FOR_40 | {"devices": [0, 1, 2, 3]}, FOR_40 | {"devices": [4, 5, 6, 7], "mig-devices": {"1g.5gb": 8}}),
+        says="placed: 8 x 1g.5gb on A100-40GB",
+    ),
+    refused(
+        PLACE,
+        "in the other half of it",
+        layout(FOR_40 | {"devices": [4, 5, 6, 7], "mig-devices": {"1g.5gb": 8}}, FOR_40 | {"devices": [0, 1, 2, 3]}),
+        says="placed: 8 x 1g.5gb on A100-40GB",
     ),
     refused(PLACE, "two times 4g", cut({"4g.20gb": 2})),
     refused(PLACE, "four double 1g and three 1g", cut({"1g.10gb": 4, "1g.5gb": 3})),

@@ -73,6 +73,12 @@ CASES = [
     refused(VALID, "another maker's name", tenth(*FIRST, "name", "amd.com/gpu"), says="nvidia.com/amd.com/gpu"),
     refused(VALID, "a name of 64 characters", tenth(*FIRST, "name", "n" * 53), says="63 characters"),
     refused(VALID, "no replicas", drop_yaml("plugin-configs", "tenth", *FIRST, "replicas"), says="0].replicas"),
+    refused(
+        VALID,
+        "one replica where a pool uses it",
+        put_yaml("plugin-configs", "quarter", *FIRST, "replicas", 1),
+        says="data.quarter.sharing.timeSlicing.resources[0].replicas to '1'",
+    ),
     refused(VALID, "one replica", tenth(*FIRST, "replicas", 1), says="to '1'; allowed: a whole number, 2 or more"),
     refused(VALID, "replicas as a text", tenth(*FIRST, "replicas", "4"), says="replicas to '4'; allowed"),
     refused(VALID, "half a replica", tenth(*FIRST, "replicas", 2.5), says="replicas to '2.5'"),

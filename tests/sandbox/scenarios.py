@@ -300,11 +300,13 @@ def whole_gpu_workloads() -> list[Manifest]:
 
 
 def loose_pool(objects: Iterable[Manifest]) -> list[Manifest]:
-    """The MIG pool once more, without the taint of its own."""
+    """The MIG pool once more, without the taint of its own, as somebody else would make it: no rule is for it."""
     text = json.dumps([o for o in objects if o["kind"] in ("EC2NodeClass", "NodeOverlay", "NodePool")])
     copies: list[Manifest] = [
         o for o in json.loads(text.replace("a100-mig", "a100-loose")) if o["metadata"]["name"].startswith("a100-loose")
     ]
+    for copy in copies:
+        copy["metadata"] = {"name": copy["metadata"]["name"]}
     for pool in (o for o in copies if o["kind"] == "NodePool"):
         spec = pool["spec"]["template"]["spec"]
         spec["taints"] = [t for t in spec["taints"] if t["key"] != POOL_LABEL]
