@@ -43,8 +43,8 @@ or as plain AWS resources.
 is not named. What is not named keeps its default. A wrong name or value is refused, with what is allowed.
 
 A rule that needs a value which is known only after the update says so, as advisory, and judges it in the update itself.
-A rule `of one resource` stops that resource before it is made. A rule `of the stack` compares several, at the end of the
-preview: an update with `--skip-preview` has then made them already. A rule `of an update` compares with what
+A rule `of one resource` stops that resource before it is made. A rule `of the stack` compares several, at the end of
+the preview: an update with `--skip-preview` has then made them already. A rule `of an update` compares with what
 exists, which the engine does not tell a policy pack: `make up` and `make preview` ask it with a preview of their own.
 """
 SCOPES = {"resource": "of one resource", "stack": "of the stack", "change": "of an update"}

@@ -26,7 +26,8 @@ _GROUPS = ("yaml:ConfigGroup", "yaml/v2:ConfigGroup", "yaml:ConfigFile", "yaml/v
 
 def stack_of(resources: Iterable[Resource]) -> Stack:
     """Every item of the resources."""
-    return Stack(tuple(item for resource in resources for item in items_of(resource)))
+    listed = tuple(resources)
+    return Stack(tuple(item for resource in listed for item in items_of(resource)), listed)
 
 
 def items_of(resource: Resource) -> list[Item]:
@@ -76,7 +77,10 @@ def _objects(document: Any, resource: Resource, api_version: str = "", kind: str
     own_version, own_kind = document.get("apiVersion", api_version), document.get("kind", kind)
     if not isinstance(own_version, str) or not isinstance(own_kind, str) or not own_kind:
         yield _item(ODD, resource.name, document, resource)
-    elif own_kind.endswith("List") and isinstance(document.get("items"), list):
+    elif own_kind.endswith("List") and "items" in document:
+        if not isinstance(document["items"], list):
+            yield _item(ODD, resource.name, document, resource)
+            return
         for entry in document["items"]:
             yield from _objects(entry, resource, own_version, own_kind.removesuffix("List"))
     else:

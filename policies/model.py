@@ -72,9 +72,10 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """All items of a program."""
+    """All items of a program, and all its resources: some hold no item, such as a file of manifests."""
 
     items: tuple[Item, ...]
+    resources: tuple[Resource, ...] = ()
 
     @cached_property
     def _by_kind(self) -> dict[str, list[Item]]:

@@ -37,7 +37,7 @@ EXEMPT_NAMESPACES = ("kube-system", OPERATOR_NAMESPACE)
 EVERYBODY = "*"
 _VALIDATION = {
     "expression": "size(variables.messages) == 0",
-    "message": "refused by the admission rules of gpu-slicing",
+    "message": "refused by more rules of gpu-slicing than can be told: see docs/admission.md there",
     "messageExpression": "variables.messages.join(' ')",
     "reason": "Forbidden",
 }

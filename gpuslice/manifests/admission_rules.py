@@ -147,7 +147,8 @@ def _resources() -> list[Rule]:
         ),
         Rule(
             "memory-hint-format",
-            when(malformed, f"{literal(f'the annotation {MEMORY_ANNOTATION} is ')} + string({_HINT})"),
+            # Not its text: a line break in it would cost the whole message.
+            when(malformed, literal(f"the annotation {MEMORY_ANNOTATION} is not a number")),
             "It is the GPU memory that the pod needs, in MiB: a positive whole number such as 2048",
         ),
     ]

@@ -48,13 +48,13 @@ def _is_release(item: Item) -> bool:
 
 
 def nodepool_needs_karpenter(stack: Stack, config: Config) -> Iterator[Finding]:
-    by_urn = {item.resource.urn: item.resource for item in stack.items}
+    by_urn = {resource.urn: resource for resource in stack.resources}
 
     def check(item: Item) -> Iterator[str]:
         reached = _dependencies(item.resource, by_urn)
         for needed in _needs(stack, item):
             if _one_cluster(needed, item) and needed.resource.urn not in reached:
-                yield f"does not depend on {needed}, which its nodes need to go; allowed: dependsOn"
+                yield f"does not depend on {needed}; allowed: the option dependsOn, of itself or of its component"
 
     installed = facts.releases(stack, facts.KARPENTER_CHART)
     return each((item for item in stack.of(karpenter.NODE_POOL) if installed and _options(item)), check)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from gpuslice.catalog import GpuModel, gpu_models
+from gpuslice.catalog import GpuModel, InstanceType, gpu_models
 from policies import device_plugin, facts, karpenter, slices
 from policies.device_plugin import Share
 from policies.model import Config, Finding, Item, Option, Rule, Stack
@@ -49,12 +49,11 @@ def slice_memory_floor(stack: Stack, config: Config) -> Iterator[Finding]:
     least = config["minMemoryMiB"]
 
     def check(sliced: Sliced) -> Iterator[str]:
-        for instance_type in sliced.types:
-            devices = sliced.devices(instance_type)
-            for share in sliced.shares(instance_type):
-                left = devices[share.resource].memory_mib // share.replicas - CONTEXT_MIB
-                if left < least:
-                    yield f"leaves each slice of {instance_type.name} {left} MiB of memory; allowed: {least} or more"
+        for share in sliced.wanted:
+            having = [(t, device) for t in sliced.types if (device := sliced.devices(t).get(share.resource))]
+            left = [(device.memory_mib // share.replicas - CONTEXT_MIB, t.name) for t, device in having]
+            if left and min(left)[0] < least:
+                yield f"leaves each slice of {min(left)[1]} {min(left)[0]} MiB of memory; allowed: {least} or more"
 
     return slices.each_known(stack, check)
 
@@ -87,15 +86,18 @@ def limits_count_slices(stack: Stack, config: Config) -> Iterator[Finding]:
 
 def limits_allow_one_node(stack: Stack, config: Config) -> Iterator[Finding]:
     def check(sliced: Sliced) -> Iterator[str]:
-        for instance_type in sliced.types:
-            node = {**sliced.offers(instance_type), "cpu": instance_type.vcpus}
-            for name, amount in node.items():
-                limit = _limits(sliced)[name].number()
-                # A limit of GPUs under one is for `pool-slices-capped`.
-                if limit is not None and limit < amount and (limit >= 1 or not name.startswith(PREFIX)):
-                    yield f"limits {name} to {limit}, and one {instance_type.name} has {amount}: it is never bought"
+        for name, limit in _limits(sliced).fields().items():
+            amount, largest = max(((_amount(sliced, t, name), t.name) for t in sliced.types), default=(0, ""))
+            number = limit.number() if amount else None
+            # A limit of GPUs under one is for `pool-slices-capped`.
+            if number is not None and number < amount and (number >= 1 or not name.startswith(PREFIX)):
+                yield f"limits {name} to {number}, and one {largest} has {amount}: it is never bought"
 
     return slices.each_known(stack, check)
+
+
+def _amount(sliced: Sliced, instance_type: InstanceType, name: str) -> int:
+    return instance_type.vcpus if name == "cpu" else sliced.offers(instance_type).get(name, 0)
 
 
 def _limits(sliced: Sliced) -> View:

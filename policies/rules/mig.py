@@ -113,10 +113,10 @@ def _strategy(stack: Stack, pool: GpuPool) -> str:
 
     "" where what decides is not in the program, and on Bottlerocket, which decides by itself.
     """
-    plugin = slices.plugin_config(stack, pool)
-    if slices.bottlerocket_class(stack, pool) or plugin is None or not facts.releases(stack, facts.OPERATOR_CHART):
+    if slices.bottlerocket_class(stack, pool) or not facts.releases(stack, facts.OPERATOR_CHART):
         return ""
-    return _operators(stack) or plugin["flags"]["migStrategy"].text("none")
+    plugin = slices.plugin_config(stack, pool)
+    return _operators(stack) or ("" if plugin is None else plugin["flags"]["migStrategy"].text("none"))
 
 
 def mig_strategy_in_one_place(stack: Stack, config: Config) -> Iterator[Finding]:

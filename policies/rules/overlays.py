@@ -37,10 +37,10 @@ def overlay_present(stack: Stack, config: Config) -> Iterator[Finding]:
         return iter(())
 
     def check(sliced: Sliced) -> Iterator[str]:
-        for instance_type in sliced.types:
-            if sliced.needs_overlay(instance_type) and not _overlays(stack, sliced, instance_type):
-                offered = ", ".join(f"{name}: {number}" for name, number in sliced.offers(instance_type).items())
-                yield f"has no NodeOverlay for {instance_type.name}, whose nodes offer {offered}"
+        bare = [t for t in sliced.types if sliced.needs_overlay(t) and not _overlays(stack, sliced, t)]
+        for instance_type in bare[:1]:
+            offered = ", ".join(f"{name}: {number}" for name, number in sliced.offers(instance_type).items())
+            yield f"has no NodeOverlay for {', '.join(t.name for t in bare)}; a {instance_type.name} offers {offered}"
 
     return slices.each_known(stack, check)
 

@@ -208,10 +208,10 @@ def slices_fit_pods(stack: Stack, config: Config) -> Iterator[Finding]:
         node_class = facts.node_class(stack, sliced.pool)
         own = node_class.data.at("spec", "kubelet", "maxPods").number() if node_class else None
         for instance_type in sliced.types:
-            pods = int(own or instance_type.max_pods)
+            room = int(own or instance_type.max_pods) - config["systemPods"]
             number = sum(sliced.offers(instance_type).values())
-            if number + config["systemPods"] > pods:
-                yield f"offers {number} slices on a {instance_type.name}, which holds {pods} pods"
+            if number > room:
+                yield f"offers {number} slices on a {instance_type.name}; allowed: {room}, beside the system's pods"
 
     return slices.each_known(stack, check)
 

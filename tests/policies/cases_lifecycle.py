@@ -105,7 +105,7 @@ CRDS = [
 
 NEEDS = [
     refused(
-        "nodepool-needs-karpenter", "without any", depends("pool-shared"), says="does not depend on helm karpenter,"
+        "nodepool-needs-karpenter", "without any", depends("pool-shared"), says="does not depend on helm karpenter;"
     ),
     refused(
         "nodepool-needs-karpenter",
@@ -131,7 +131,7 @@ NEEDS = [
         depends("pool-shared", "karpenter-crd", "class-shared", "overlay-shared"),
         depends("class-shared"),
         depends("overlay-shared"),
-        says="does not depend on helm karpenter,",
+        says="does not depend on helm karpenter;",
     ),
     refused(
         "nodepool-needs-karpenter",
@@ -144,7 +144,7 @@ NEEDS = [
         "nodepool-needs-karpenter",
         "the last pool",
         depends("pool-general", "karpenter-crd"),
-        says="does not depend on helm karpenter,",
+        says="does not depend on helm karpenter;",
     ),
     refused(
         "nodepool-needs-karpenter",
@@ -207,6 +207,13 @@ NEEDS = [
         "Karpenter of another cluster",
         elsewhere("more-crd", "karpenter-crd"),
         elsewhere("more", "karpenter"),
+    ),
+    accepted(
+        "nodepool-needs-karpenter",
+        "through the file that it stands in",
+        also("file", "kubernetes:yaml/v2:ConfigFile", {"file": "pools.yaml"}, dependencies=list(NEEDED)),
+        put_head("pool-shared", "parent", "file"),
+        depends("pool-shared"),
     ),
     accepted(
         "nodepool-needs-karpenter",

@@ -284,8 +284,8 @@ CASES = [
     refused(
         ONE_NODE, "the second profile", put("pool-mig", *LIMITS, "nvidia.com/mig-2g.10gb", 15.0), says="to 15.0, and"
     ),
-    refused(ONE_NODE, "the largest type", put("pool-whole", *LIMITS, WHOLE, 3), says="one g6e.12xlarge has 4"),
-    refused(ONE_NODE, "one GPU on a large type", put("pool-whole", *LIMITS, WHOLE, 1), says="one g6e.12xlarge has 4"),
+    refused(ONE_NODE, "the largest type", put("pool-whole", *LIMITS, WHOLE, 3), says="one g6e.24xlarge has 4"),
+    accepted(ONE_NODE, "the largest type exactly", put("pool-whole", *LIMITS, WHOLE, 4)),
     refused(
         ONE_NODE, "cpu of the second type", put("pool-shared", *LIMITS, "cpu", 7), says="cpu to 7, and one g5.2xlarge"
     ),

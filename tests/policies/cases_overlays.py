@@ -109,10 +109,12 @@ CASES = [
         PRESENT,
         "none",
         without("overlay-shared"),
-        says="NodePool shared: has no NodeOverlay for g5.xlarge, whose nodes offer nvidia.com/gpu.shared: 4",
+        says="shared: has no NodeOverlay for g5.xlarge, g5.2xlarge; a g5.xlarge offers nvidia.com/gpu.shared: 4",
     ),
-    refused(PRESENT, "none for MIG", without("overlay-mig"), says="offer nvidia.com/mig-1g.5gb: 24, nvidia.com/mig-2g"),
-    refused(PRESENT, "none for Bottlerocket", without("overlay-bottle"), says="g6.4xlarge, whose nodes offer"),
+    refused(
+        PRESENT, "none for MIG", without("overlay-mig"), says="offers nvidia.com/mig-1g.5gb: 24, nvidia.com/mig-2g"
+    ),
+    refused(PRESENT, "none for Bottlerocket", without("overlay-bottle"), says="g6.4xlarge; a g6.4xlarge offers"),
     refused(
         PRESENT, "not the second type", put("overlay-shared", *OVERLAID, "values", ["g5.xlarge"]), says="for g5.2xlarge"
     ),
@@ -138,7 +140,7 @@ CASES = [
         "none for a fraction of a GPU",
         *fraction(),
         without("overlay-whole"),
-        says="g6f.large, whose nodes offer nvidia.com/gpu: 1",
+        says="a g6f.large offers nvidia.com/gpu: 1",
     ),
     accepted(PRESENT, "a fraction of a GPU", *fraction()),
     accepted(

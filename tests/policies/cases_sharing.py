@@ -211,14 +211,14 @@ CASES = [
     ),
     accepted(NAME, "no whole GPUs beside it", *plain_pool(), without("pool-whole"), without("training")),
     refused(
-        PODS, "one more", config={PODS: {"systemPods": 55}}, says="offers 4 slices on a g5.xlarge, which holds 58 pods"
+        PODS, "one more", config={PODS: {"systemPods": 55}}, says="offers 4 slices on a g5.xlarge; allowed: 3, beside"
     ),
     accepted(PODS, "as many as there is room for", config={PODS: {"systemPods": 54}}),
     refused(
         PODS,
         "fewer pods by the node class",
         put("class-bottle", "spec", "kubelet", "maxPods", "12"),
-        says="offers 3 slices on a g6.4xlarge, which holds 12 pods",
+        says="offers 3 slices on a g6.4xlarge; allowed: 2, beside",
     ),
     accepted(PODS, "room by the node class", put("class-bottle", "spec", "kubelet", "maxPods", 13)),
     refused(

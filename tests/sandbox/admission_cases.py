@@ -8,6 +8,7 @@ from typing import Any
 from admission_pods import (
     GPU,
     H100,
+    HINT,
     MIG_1G,
     MIG_2G,
     PLAIN,
@@ -91,7 +92,7 @@ def _one_slice(t: _Table) -> None:
 
 
 def _whole_gpus(t: _Table) -> None:
-    plain = {"nodeSelector": {POOL: "t4-plain"}, "tolerations": [GPU, PLAIN]}
+    plain = {"nodeSelector": {POOL: "t4-plain"}, "tolerations": [GPU, *PLAIN]}
     eight = container(limits={WHOLE: "8"})
     t.ok("eight whole GPUs", pod(eight, tolerations=[GPU]))
     t.ok("eight whole GPUs without toleration: EKS adds it", pod(eight))
@@ -108,8 +109,9 @@ def _whole_gpus(t: _Table) -> None:
     t.bad(
         "one-slice-per-container",
         "two GPUs where it can be either",
-        pod(container(limits={WHOLE: 2}), hint="1", tolerations=[GPU, PLAIN]),
+        pod(container(limits={WHOLE: 2}), hint="1", tolerations=[GPU, *PLAIN]),
     )
+    t.ok("two GPUs of a pod that lacks one toleration", pod(container(limits={WHOLE: 2}), tolerations=[GPU, PLAIN[0]]))
     t.ok("two whole GPUs that cannot be slices", pod(container(limits={WHOLE: 2}), tolerations=[GPU]))
 
 
@@ -149,6 +151,8 @@ def _devices(t: _Table) -> None:
     t.bad(rule, "none, and more", with_main(env=[{"name": "NVIDIA_VISIBLE_DEVICES", "value": "none,0"}]))
     source = {"configMapKeyRef": {"name": "any", "key": "any"}}
     t.bad(rule, "a value from elsewhere", with_main(env=[{"name": "NVIDIA_VISIBLE_DEVICES", "valueFrom": source}]))
+    second = container("second", env=[{"name": "NVIDIA_VISIBLE_DEVICES", "value": "0"}])
+    t.bad(rule, "a second container", on_t4(container(limits={SHARED: 1}), second), "container second sets")
     late = container("first", env=[{"name": "OTHER", "value": "x"}, {"name": "NVIDIA_IMEX_CHANNELS", "value": "0"}])
     t.bad(rule, "the second variable of an init container", on_t4(initContainers=[late]), "container first sets")
     t.ok("another NVIDIA variable", with_main(env=[{"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "compute"}]))
@@ -205,6 +209,8 @@ def _host(t: _Table) -> None:
         on_t4(initContainers=[container("first", securityContext={"privileged": True})]),
         "container first is privileged",
     )
+    second = container("second", securityContext={"privileged": True})
+    t.bad("no-privileged", "a second container", on_t4(container(limits={SHARED: 1}), second), "container second is")
     t.ok("privileged, without a GPU", pod(container(securityContext={"privileged": True})))
     t.ok("not privileged, said so", with_main(securityContext={"privileged": False}))
     for capability in ("SYS_ADMIN", "SYS_PTRACE", "ALL", "sys_admin", "CAP_SYS_PTRACE"):
@@ -272,6 +278,7 @@ def _pools(t: _Table) -> None:
         "team-b",
     )
     t.bad(rule, "a namespace that is no tenant", on_t4(), "namespace elsewhere may not use", "elsewhere")
+    t.bad(rule, "a namespace that begins as a tenant", on_t4(), "namespace team-a-2 may not use", "team-a-2")
     t.ok("no pool named, all of them with a quota", pod(shared, hint="1", tolerations=[GPU]))
     t.bad(rule, "a whole GPU without a quota", pod(container(limits={WHOLE: 1})), "pool h100-whole", "team-b")
     t.ok("a pool that is not the stack's", pod(shared, nodeSelector={POOL: "other"}, tolerations=[GPU]), "elsewhere")
@@ -336,7 +343,7 @@ def _hints(t: _Table) -> None:
     t.ok("a larger MIG slice", pod(container(limits={MIG_2G: 1}), hint="4609", **mig))
     t.bad(fits, "a whole GPU too small", pod(container(limits={WHOLE: 1}), hint="81409"))
     for text in ("", "0", "-1", "2Gi", "1.5", "02048", "2048\n", "9" * 10, "two"):
-        t.bad(form, f"the hint {text!r}", on_t4(hint=text), "a positive whole number such as 2048")
+        t.bad(form, f"the hint {text!r}", on_t4(hint=text), f"the annotation {HINT} is not a number")
     t.ok("a hint of no meaning, without a GPU", pod(hint="two"))
 
 

@@ -27,7 +27,8 @@ PATHS = {
     "NodePool": "/apis/karpenter.sh/v1/nodepools",
     "EC2NodeClass": "/apis/karpenter.k8s.aws/v1/ec2nodeclasses",
 }
-_RULE = re.compile(r"ValidatingAdmissionPolicy '[^']*' with binding '[^']*'(?: denied request)?: ([a-z0-9-]+): ")
+_REFUSAL = re.compile(r"ValidatingAdmissionPolicy '[^']*' with binding '[^']*'(?: denied request)?: (.*)")
+_RULE = re.compile(r"(?:^|(?<=\. ))([a-z]+(?:-[a-z]+)+): ")
 _WARNING = re.compile(r'299 - "((?:[^"\\]|\\.)*)"')
 
 
@@ -46,20 +47,21 @@ class Verdict:
 
     @property
     def refused_by(self) -> set[str]:
-        """The rule that the refusal names, the first that is broken. Fails for a refusal that is no rule's."""
-        return set() if self.admitted else {rule(self.message)}
+        """Every rule that refused it. Fails for a refusal that is no rule's."""
+        return set() if self.admitted else rules_in(self.message)
 
     @property
     def warned_by(self) -> set[str]:
         """Every rule that warned. Fails for a warning that is no rule's."""
-        return {rule(w) for w in self.warnings if "ValidatingAdmissionPolicy" in w}
+        return {rule for w in self.warnings if "ValidatingAdmissionPolicy" in w for rule in rules_in(w)}
 
 
-def rule(text: str) -> str:
-    """The name of the rule in a refusal or a warning."""
-    found = _RULE.search(text)
-    assert found, f"no rule says so: {text}"
-    return found[1]
+def rules_in(text: str) -> set[str]:
+    """The names of the rules in a refusal or a warning."""
+    told = _REFUSAL.search(text)
+    names = set(_RULE.findall(told[1])) if told else set()
+    assert names, f"no rule says so: {text}"
+    return names
 
 
 class Api:

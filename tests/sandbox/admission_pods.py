@@ -11,8 +11,16 @@ SHARED, WHOLE = "nvidia.com/gpu.shared", "nvidia.com/gpu"
 MIG_1G, MIG_2G, H100 = "nvidia.com/mig-1g.5gb", "nvidia.com/mig-2g.10gb", "nvidia.com/mig-1g.10gb"
 POOL, HINT = "gpu-slicing.io/pool", "gpu-slicing.io/gpu-memory-mib"
 GPU = {"key": WHOLE, "operator": "Equal", "value": "true", "effect": "NoSchedule"}
-PLAIN_TAINT = {"key": "example.com/plain", "effect": "NoSchedule"}
-PLAIN = {**PLAIN_TAINT, "operator": "Exists"}
+PLAIN_TAINTS = [
+    {"key": "example.com/plain", "effect": "NoSchedule"},
+    {"key": "example.com/team", "value": "a", "effect": "NoExecute"},
+    {"key": "example.com/soft", "effect": "PreferNoSchedule"},
+]
+PLAIN = [
+    {"key": "example.com/plain", "operator": "Exists", "effect": "NoSchedule"},
+    {"key": "example.com/team", "value": "a"},
+]
+"""What a pod must tolerate on the pool of these taints."""
 EXEMPT = "observability"
 SECTIONS: Mapping[str, Any] = {
     "pools": [
@@ -32,7 +40,7 @@ SECTIONS: Mapping[str, Any] = {
             "name": "t4-plain",
             "instanceTypes": ["g4dn.xlarge"],
             "sharing": {"mode": "time-slicing", "replicas": 4, "rename": False},
-            "extraTaints": [PLAIN_TAINT],
+            "extraTaints": PLAIN_TAINTS,
         },
         {"name": "h100-whole", "instanceTypes": ["p5.48xlarge"], "sharing": {"mode": "exclusive"}},
     ],
@@ -46,8 +54,8 @@ SECTIONS: Mapping[str, Any] = {
     "verification": {"pool": "t4", "replicas": 1},
     "admission": {"exemptNamespaces": [EXEMPT]},
 }
-# `kube-systems` and `gpu-operator-2` begin as exempt ones do; `fake-system` carries their labels.
-NAMESPACES = ("team-a", "team-b", "elsewhere", "kube-systems", "gpu-operator-2", "fake-system", EXEMPT)
+# `team-a-2` begins as a tenant, `kube-systems` and `gpu-operator-2` as exempt ones; `fake-system` has their labels.
+NAMESPACES = ("team-a", "team-b", "team-a-2", "elsewhere", "kube-systems", "gpu-operator-2", "fake-system", EXEMPT)
 
 
 def own(pool: str) -> Manifest:

@@ -80,11 +80,12 @@ class Pods:
 
     def _tolerations(self, kind: str) -> list[Manifest]:
         """Those of the pools that offer the kind, most of the time, and seldom others."""
-        right = {MIG_1G: own("a100-mig"), MIG_2G: own("a100-mig"), H100: own("h100-mig"), WHOLE: PLAIN}.get(kind)
+        a100, h100 = [own("a100-mig")], [own("h100-mig")]
+        right = {MIG_1G: a100, MIG_2G: a100, H100: h100, WHOLE: PLAIN}.get(kind)
         found = [GPU] if self._chance(0.9) else []
-        for toleration in (own("a100-mig"), own("h100-mig"), PLAIN):
-            if self._chance(0.85 if toleration == right else 0.05):
-                found.append(toleration)
+        for tolerations in (a100, h100, PLAIN, PLAIN[:1]):
+            if self._chance(0.85 if tolerations == right else 0.05):
+                found += tolerations
         return [*found, *([self._toleration()] if self._chance(0.15) else [])]
 
     def _toleration(self) -> Manifest:

@@ -48,7 +48,10 @@ POOLS = {
         {"nvidia.com/mig-1g.10gb": 9728}, frozenset({"team-b"}), "mig", ((POOL, "h100-mig", "NoSchedule"),)
     ),
     "t4-plain": Offer(
-        {"nvidia.com/gpu": 3584}, frozenset({"team-a"}), "time-slicing", (("example.com/plain", "", "NoSchedule"),)
+        {"nvidia.com/gpu": 3584},
+        frozenset({"team-a"}),
+        "time-slicing",
+        (("example.com/plain", "", "NoSchedule"), ("example.com/team", "a", "NoExecute")),
     ),
     "h100-whole": Offer({"nvidia.com/gpu": 81408}, frozenset({"team-a"}), "exclusive"),
 }
@@ -150,7 +153,10 @@ def _share(spec: Manifest, slices: set[str]) -> bool:
     """Whether two containers hold slices at one time: count each container as one, whatever it asks."""
 
     def one(container: Manifest) -> Manifest:
-        return {**container, "resources": {"limits": {"nvidia.com/gpu.any": "1"} if slices & set(gpus(container)) else {}}}
+        return {
+            **container,
+            "resources": {"limits": {"nvidia.com/gpu.any": "1"} if slices & set(gpus(container)) else {}},
+        }
 
     counted = {kind: [one(c) for c in spec.get(kind, ())] for kind in ("initContainers", "containers")}
     return highest_use(counted, "nvidia.com/gpu.any") > 1

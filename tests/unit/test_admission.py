@@ -128,14 +128,21 @@ class TestPolicies:
 
         assert said(SHARED) == said(TWO, WHOLE) == said(MPS)
 
-    def test_messages_say_the_rule_and_what_to_do(self):
+    def test_demands_are_parts_of_a_sentence(self):
+        """They stand between what was found and the full stop."""
+        for rule in RULES.values():
+            assert rule.demand[0].isupper()
+            assert not rule.demand.endswith(".")
+            assert "\n" not in rule.demand
+
+    def test_every_rule_of_a_policy_is_asked(self):
         for policy in all_policies(PROD_SETTINGS):
-            for rule, validation in zip(policy.rules, policy.manifest()["spec"]["validations"], strict=True):
-                assert validation["message"] == f"{rule.name}: {rule.demand}"
-                assert rule.demand[0].isupper()
-                assert not rule.demand.endswith(".")
-                assert "\n" not in validation["message"] + validation["messageExpression"]
-                assert validation["reason"] == "Forbidden"
+            spec = policy.manifest()["spec"]
+            variables = {v["name"]: v["expression"] for v in spec["variables"]}
+            assert variables["messages"].split(" + ") == [f"variables.{rule.variable}" for rule in policy.rules]
+            (validation,) = spec["validations"]
+            assert validation["expression"] == "size(variables.messages) == 0"
+            assert validation["messageExpression"] == "variables.messages.join(' ')"
 
     def test_every_variable_is_there_before_it_is_used(self):
         for policy in PROD_POLICIES.values():
