@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,14 +45,19 @@ def judge(recording: Recording, folder: Path, config: Path | None = None) -> Rep
 
     Raises PolicyPackFailed, or PolicyConfigRefused for a configuration that is no use.
     """
+    with running(folder) as stub:
+        return ask(stub, recording, config)
+
+
+def ask(stub: Any, recording: Recording, config: Path | None = None) -> Report:
+    """As `judge`, of a pack that runs."""
     given = read_config(config) if config else {}
     resources = [resource for resource in recording.resources if not resource.read]
     messages = [analyzer_resource(resource) for resource in resources]
-    with running(folder) as stub:
-        info = stub.GetAnalyzerInfo(empty_pb2.Empty())
-        configure(stub, info, given)
-        found = [d for message in messages for d in stub.Analyze(_request(message)).diagnostics]
-        found += stub.AnalyzeStack(analyzer_pb2.AnalyzeStackRequest(resources=messages)).diagnostics
+    info = stub.GetAnalyzerInfo(empty_pb2.Empty())
+    configure(stub, info, given)
+    found = [d for message in messages for d in stub.Analyze(_request(message)).diagnostics]
+    found += stub.AnalyzeStack(analyzer_pb2.AnalyzeStackRequest(resources=messages)).diagnostics
     return Report(len(info.policies), len(messages), tuple(_violation(d) for d in found))
 
 
@@ -68,22 +73,36 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Any]:
-    """The pack, started as the engine starts it; a stub of its analyzer. Ended when the block ends."""
+def starting(folder: Path) -> Iterator[Callable[[], Any]]:
+    """The pack, started as the engine starts it, and ended when the block ends.
+
+    What it gives waits until the pack listens, and returns a stub of its analyzer: the second that a start takes can
+    be used for something else.
+    """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PULUMI_")}
     command = [sys.executable, "-u", "-m", "pulumi.policy", "127.0.0.1:0", str(folder)]
-    with tempfile.TemporaryFile() as errors:
+    with tempfile.TemporaryFile() as errors, ExitStack() as opened:
         child = subprocess.Popen(
             command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
         )
-        try:
-            port = _port(child, errors)
+
+        def connect() -> Any:
             size = [(f"grpc.max_{way}_message_length", _MESSAGE_LIMIT) for way in ("send", "receive")]
-            with grpc.insecure_channel(f"127.0.0.1:{port}", options=size) as channel:
-                yield analyzer_pb2_grpc.AnalyzerStub(channel)
+            channel = grpc.insecure_channel(f"127.0.0.1:{_port(child, errors)}", options=size)
+            return analyzer_pb2_grpc.AnalyzerStub(opened.enter_context(channel))
+
+        try:
+            yield connect
         finally:
             child.terminate()
             child.communicate()
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Any]:
+    """The pack once it listens; a stub of its analyzer."""
+    with starting(folder) as connect:
+        yield connect()
 
 
 def _port(child: subprocess.Popen[bytes], errors: IO[bytes]) -> int:
@@ -120,7 +139,9 @@ def _policy_config(name: str, entry: Any, levels: Mapping[str, Any]) -> Any:
     known = {"advisory": analyzer_pb2.ADVISORY, "mandatory": analyzer_pb2.MANDATORY, "disabled": analyzer_pb2.DISABLED}
     if level is not None and level not in known:
         raise PolicyConfigRefused(f"{name}.enforcementLevel: {level!r} is no level. Allowed: {', '.join(known)}")
-    message = analyzer_pb2.PolicyConfig(enforcementLevel=known[level] if level else levels.get(name, analyzer_pb2.ADVISORY))
+    message = analyzer_pb2.PolicyConfig(
+        enforcementLevel=known[level] if level else levels.get(name, analyzer_pb2.ADVISORY)
+    )
     message.properties.update(properties)
     return message
 

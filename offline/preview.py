@@ -63,15 +63,21 @@ def engine_config(config: Mapping[str, Any]) -> dict[str, str]:
 
 def preview(root: Path, stack: str) -> StackRecording:
     """As the first preview of an empty account, judged by the policy pack."""
-    return judged(root, record_stack(root, stack, unknowns=True))
+    return judged(root, stack, unknowns=True)
 
 
-def judged(root: Path, report: StackRecording) -> StackRecording:
-    """The recording with the pack's verdict. Raises what `offline.policy_pack.judge` raises."""
-    from offline.policy_pack import judge
+def judged(root: Path, stack: str, *, unknowns: bool) -> StackRecording:
+    """The recording of a stack with the pack's verdict. Raises what the two raise.
 
-    verdict = judge(report.recording, root / "policies", policy_config(report.stack, root))
-    return replace(report, policies=verdict)
+    The pack starts while the program is recorded.
+    """
+    path = stack_file(stack, root)
+    read_settings(path)  # a wrong stack file is said at once
+    from offline.policy_pack import ask, starting
+
+    with starting(root / "policies") as connect:
+        report = record_stack(root, stack, unknowns=unknowns)
+        return replace(report, policies=ask(connect(), report.recording, policy_config(stack, root)))
 
 
 def pools(report: StackRecording) -> list[Pool]:

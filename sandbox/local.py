@@ -20,7 +20,7 @@ FOLDER = ".sandbox"
 
 def up(root: Path, stack: str, progress: Progress) -> int:
     """Deploys a stack of mode `sandbox` and prints what runs. Raises SandboxError, SettingsError or PolicyRefused."""
-    recording = preview.judged(root, preview.record_stack(root, stack, unknowns=False))
+    recording = preview.judged(root, stack, unknowns=False)
     _refuse(recording, progress)
     if not build.built():
         preview.show(recording)

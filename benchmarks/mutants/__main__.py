@@ -38,6 +38,9 @@ def main(words: list[str]) -> int:
     mutants = [m for m in (*program.MUTANTS, *policy_code.MUTANTS) if not words or any(w in m.name for w in words)]
     survivors = []
     with copied() as root:
+        if noticed := killer(Mutant("none", ()), root):
+            print(f"the project itself is refused, so nothing can be said of its mutants: {noticed}")
+            return 2
         for mutant in mutants:
             killed = killer(mutant, root)
             print(f"{'killed  ' if killed else 'SURVIVES'} {mutant.name}{f': {killed}' if killed else ''}", flush=True)

@@ -19,7 +19,7 @@ BOTTLEROCKET = {
         {
             "name": "bottle",
             "instanceTypes": ["g6.xlarge", "g6.2xlarge"],
-            "ami": "bottlerocket@1.54.0",
+            "ami": "bottlerocket@v1.54.0",
             "sharing": {"mode": "time-slicing", "replicas": 4},
         }
     ],

@@ -28,7 +28,10 @@ MUTANTS = (
     _one("30 taint key with a typo", POOLS, f"taints = {GPU_TAINT}", f"taints = {MISSPELT}"),
     _one("31 taint only as a startup taint", KARPENTER, '"taints": pool.taints,', '"startupTaints": pool.taints,'),
     _one(
-        "32 toleration of the operands lost", OPERATOR, 'dict.fromkeys([(GPU, "NoSchedule")] + [(t', "dict.fromkeys([(t"
+        "32 toleration of the operands lost",
+        OPERATOR,
+        '"daemonsets": {"tolerations": tolerations(pools)}',
+        '"daemonsets": {"tolerations": tolerations(pools)[1:]}',
     ),
     _one("33 no limits", KARPENTER, LIMITS, '"limits": {},'),
     _one("34 limits on cpu only", KARPENTER, LIMITS, '"limits": {"cpu": "1000"},'),

@@ -38,9 +38,9 @@ def overlay_present(stack: Stack, config: Config) -> Iterator[Finding]:
 
     def check(sliced: Sliced) -> Iterator[str]:
         bare = [t for t in sliced.types if sliced.needs_overlay(t) and not _overlays(stack, sliced, t)]
-        for instance_type in bare[:1]:
-            offered = ", ".join(f"{name}: {number}" for name, number in sliced.offers(instance_type).items())
-            yield f"has no NodeOverlay for {', '.join(t.name for t in bare)}; a {instance_type.name} offers {offered}"
+        if bare:
+            offered = ", ".join(f"{name}: {number}" for name, number in sliced.offers(bare[0]).items())
+            yield f"has no NodeOverlay for {', '.join(t.name for t in bare)}; a {bare[0].name} offers {offered}"
 
     return slices.each_known(stack, check)
 

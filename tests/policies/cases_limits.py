@@ -285,6 +285,12 @@ CASES = [
         ONE_NODE, "the second profile", put("pool-mig", *LIMITS, "nvidia.com/mig-2g.10gb", 15.0), says="to 15.0, and"
     ),
     refused(ONE_NODE, "the largest type", put("pool-whole", *LIMITS, WHOLE, 3), says="one g6e.24xlarge has 4"),
+    refused(ONE_NODE, "one GPU", put("pool-whole", *LIMITS, WHOLE, 1), says="to 1, and one g6e.24xlarge has 4"),
+    refused(ONE_NODE, "in another order", put("pool-shared", *LIMITS, {SHARED: 3, "nodes": 10}), says="shared to 3"),
+    accepted(ONE_NODE, "a limit that no rule needs", put("pool-shared", *LIMITS, "memory", "<unknown>")),
+    accepted(
+        ONE_NODE, "a type that nobody knows", *replicas(4, ("g9.xlarge",)), put("pool-shared", *LIMITS, "cpu", "500m")
+    ),
     accepted(ONE_NODE, "the largest type exactly", put("pool-whole", *LIMITS, WHOLE, 4)),
     refused(
         ONE_NODE, "cpu of the second type", put("pool-shared", *LIMITS, "cpu", 7), says="cpu to 7, and one g5.2xlarge"

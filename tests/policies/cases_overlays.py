@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import mig_layouts
 from base import Edit, accepted, drop, like, put, put_head, put_yaml, refused, without
 
 SCOPED, PRESENT, MATCHES = "overlay-scoped", "overlay-present", "overlay-matches-config"
@@ -219,6 +220,16 @@ CASES = [
         *second(put("overlay-second", "spec", "weight", 5)),
         put("overlay-second", *CAPACITY, SHARED, 8),
         says="NodeOverlay second: says nvidia.com/gpu.shared: 8",
+    ),
+    refused(
+        MATCHES,
+        "a single instance forgotten",
+        mig_layouts.layout({"mig-devices": {"3g.40gb": 1, "4g.40gb": 1}}),
+        put("pool-mig", *TYPES, ["p5.4xlarge"]),
+        put("pool-mig", *LIMITS, {"nodes": 2, "nvidia.com/mig-3g.40gb": 2, "nvidia.com/mig-4g.40gb": 2}),
+        put("overlay-mig", *OVERLAID, "values", ["p5.4xlarge"]),
+        put("overlay-mig", *CAPACITY, {WHOLE: 0, "nvidia.com/mig-3g.40gb": 1}),
+        says="says nvidia.com/mig-4g.40gb: 0 of a p5.4xlarge in pool mig, which offers 1",
     ),
     refused(
         MATCHES,

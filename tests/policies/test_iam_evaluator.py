@@ -12,7 +12,11 @@ from policies.view import OddShape, View
 INSTANCE = "arn:aws:ec2:us-east-1:111122223333:instance/i-1"
 ANYWHERE = "arn:*:ec2:*:*:instance/i-1"
 TAGGED = {"aws:ResourceTag/team": ("vision",), "aws:TagKeys": ("team", "Name"), "aws:RequestTag/*": ("x",)}
-TAGGED |= {"aws:SourceArn": ("arn:aws:sqs:us-east-1:1:q:fifo",), "aws:ResourceTag/any": (None,)}
+TAGGED |= {
+    "aws:SourceArn": ("arn:aws:sqs:us-east-1:1:q:fifo",),
+    "aws:ResourceTag/any": (None,),
+    "aws:ResourceTag/loud": ("VISION",),
+}
 
 
 def statement(**fields):
@@ -43,6 +47,7 @@ def denied(action="ec2:TerminateInstances", resource=INSTANCE, **fields):
         ("StringEquals", "aws:ResourceTag/team", "${aws:PrincipalTag/team}", None),
         ("StringEquals", "aws:RequestTag/whatever", "x", True),
         ("StringEqualsIgnoreCase", "aws:ResourceTag/team", "VISION", True),
+        ("StringEqualsIgnoreCase", "aws:ResourceTag/loud", "vision", True),
         ("StringEqualsIgnoreCase", "aws:ResourceTag/team", "vis", False),
         ("StringLike", "aws:ResourceTag/team", "v?s*", True),
         ("StringLike", "aws:ResourceTag/team", "is*", False),
