@@ -25,7 +25,9 @@ def killer(mutant: Mutant, root: Path) -> str | None:
         lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
         if done.returncode == 0 and not lines:
             return None
-        return lines[0].removeprefix(MARK) if lines else f"the program ends: {done.stderr.strip()[-200:]}"
+        return (
+            lines[0].removeprefix(MARK) if lines else f"the program ends: {done.stderr.strip().splitlines()[-1][:200]}"
+        )
 
 
 def _failed(output: str) -> str:

@@ -12,6 +12,7 @@ KARPENTER = "gpuslice/manifests/karpenter.py"
 IAM = "gpuslice/karpenter_iam.py"
 CLUSTER = "components/cluster.py"
 OPERATOR = "gpuslice/gpu_operator.py"
+ADMISSION = "gpuslice/manifests/admission.py"
 GPU_POOL = "components/gpu_pool.py"
 GPU_TAINT = '[{"key": GPU, "value": "true", "effect": "NoSchedule"}]'
 MISSPELT = GPU_TAINT.replace("GPU", "'nvidia.com/gpus'")
@@ -80,7 +81,9 @@ MUTANTS = (
         '"mig-devices": dict(counts)',
         '"mig-devices": {name: count + 1 for name, count in counts}',
     ),
-    _one("47 a label that names no configuration", POOLS, 'return f"{mode}-{replicas}"', 'return f"{mode}x{replicas}"'),
+    _one(
+        "47 a label that names no configuration", POOLS, "return key, self.config_name", 'return key, "time-slicing-3x"'
+    ),
     _one(
         "47 a configuration missing from the ConfigMap",
         "gpuslice/gpu_operator.py",
@@ -126,6 +129,24 @@ MUTANTS = (
         "gpuslice/manifests/tenancy.py",
         'for mode in ("enforce", "warn", "audit")',
         'for mode in ("warn", "audit")',
+    ),
+    _one(
+        "55 admission that gives way to errors",
+        ADMISSION,
+        '"failurePolicy": "Ignore" if self.per_pool else "Fail"',
+        '"failurePolicy": "Ignore"',
+    ),
+    _one(
+        "56 admission that only notes",
+        ADMISSION,
+        '"validationActions": [self.action, "Audit"]',
+        '"validationActions": ["Audit"]',
+    ),
+    _one(
+        "57 admission without ephemeral containers",
+        ADMISSION,
+        '["pods", "pods/ephemeralcontainers"]',
+        '["pods"]',
     ),
     _one(
         "58 operator below the CVE floor",

@@ -140,7 +140,11 @@ def broken(template: Manifest, namespace: str, *, placed: bool = False) -> set[s
 
 def _of_resources(spec: Manifest) -> Iterator[str]:
     containers = every_container(spec)
-    slices = {name for c in containers for name in gpus(c) if name != "nvidia.com/gpu"}
+    # A GPU of a pool whose slices keep that name may be a slice.
+    whole = {"nvidia.com/gpu"} - {
+        n for p in reachable(spec) if POOLS[p].sharing != "exclusive" for n in POOLS[p].memory
+    }
+    slices = {name for c in containers for name in gpus(c)} - whole
     if any(gpus(c).get(name, 0) > 1 for c in containers for name in slices):
         yield "one-slice-per-container"
     if _share(spec, slices):
@@ -230,8 +234,3 @@ def _of_pool(spec: Manifest, offer: Offer, namespace: str, hint: str | None, wel
         yield "memory-hint-required"
     if hint is not None and well and any(int(hint) > offer.memory[name] for name in asked):
         yield "memory-hint-fits"
-    if offer.sharing != "exclusive" and "nvidia.com/gpu" in asked:
-        if any(gpus(c).get("nvidia.com/gpu", 0) > 1 for c in every_container(spec)):
-            yield "one-slice-per-container"
-        if _share(spec, {"nvidia.com/gpu"}):
-            yield "one-slice-per-pod"
