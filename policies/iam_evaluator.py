@@ -187,7 +187,7 @@ def _covers(pattern: str, resource: str) -> Answer:
     generous = _VARIABLE.sub("*", pattern)
     if not _like(generous, _placed(resource, generous, (_PARTITION, _REGION, _ACCOUNT, _NAME))):
         return False
-    return True if generous == pattern and _like(pattern, _placed(resource, pattern, (_PARTITION,))) else None
+    return True if _like(pattern, _placed(resource, pattern, (_PARTITION,))) else None
 
 
 def _placed(resource: str, pattern: str, free: Iterable[int]) -> str:

@@ -212,8 +212,8 @@ MUTANTS = (
     ),
     _one(
         "66 autonamed pools",
-        KARPENTER,
-        'metadata = {"name": name, "labels": dict(MANAGED_BY)}',
-        'metadata = {"generateName": name, "labels": dict(MANAGED_BY)}',
+        GPU_POOL,
+        'metadata=manifest["metadata"],',
+        'metadata={key: value for key, value in manifest["metadata"].items() if key != "name"},',
     ),
 )

@@ -57,10 +57,10 @@ def admission_is_bound(stack: Stack, config: Config) -> Iterator[Finding]:
         bindings = admission.bindings(stack, policy)
         if not bindings:
             yield "has no binding, without which it judges nothing"
-        elif admission.guards_pods(policy):
-            for request in (admission.MADE, admission.CHANGED, admission.DEBUGGED):
-                if admission.asked(policy, request) and not admission.denying(bindings, request):
-                    yield f"has no binding that denies: {request.operation} of {request.resource}"
+            return
+        for request in (admission.MADE, admission.CHANGED, admission.DEBUGGED):
+            if admission.asked(policy, request) and not admission.denying(bindings, request):
+                yield f"has no binding that denies: {request.operation} of {request.resource}"
 
     yield from each(stack.of(admission.POLICY), check)
 

@@ -224,6 +224,12 @@ CASES = [
         says="ValidatingAdmissionPolicy other: has no binding",
     ),
     refused(BOUND, "not on pods, and no binding", put(*RULE, "resources", ["services"]), without("guard-binding")),
+    accepted(
+        BOUND,
+        "asked of changes alone, it denies them",
+        put(*RULE, "operations", ["UPDATE"]),
+        narrowed(BOTH | {"operations": ["UPDATE"]}),
+    ),
     accepted(BOUND, "it says what its policy says", narrowed(PODS, EPHEMERALS)),
     accepted(
         BOUND, "it excludes something else", narrowed(PODS | {"resources": ["pods/log"]}, field="excludeResourceRules")

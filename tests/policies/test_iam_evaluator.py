@@ -12,11 +12,8 @@ from policies.view import OddShape, View
 INSTANCE = "arn:aws:ec2:us-east-1:111122223333:instance/i-1"
 ANYWHERE = "arn:*:ec2:*:*:instance/i-1"
 TAGGED = {"aws:ResourceTag/team": ("vision",), "aws:TagKeys": ("team", "Name"), "aws:RequestTag/*": ("x",)}
-TAGGED |= {
-    "aws:SourceArn": ("arn:aws:sqs:us-east-1:1:q:fifo",),
-    "aws:ResourceTag/any": (None,),
-    "aws:ResourceTag/loud": ("VISION",),
-}
+TAGGED |= {"aws:SourceArn": ("arn:aws:sqs:us-east-1:1:q:fifo",), "aws:ResourceTag/any": (None,)}
+TAGGED |= {"aws:ResourceTag/loud": ("VISION",), "aws:ResourceTag/odd": ("[v]ision",)}
 
 
 def statement(**fields):
@@ -52,6 +49,7 @@ def denied(action="ec2:TerminateInstances", resource=INSTANCE, **fields):
         ("StringLike", "aws:ResourceTag/team", "v?s*", True),
         ("StringLike", "aws:ResourceTag/team", "is*", False),
         ("StringLike", "aws:ResourceTag/team", "[v]ision", False),
+        ("StringLike", "aws:ResourceTag/odd", "[v]is*", True),
         ("StringNotEquals", "aws:ResourceTag/team", "speech", True),
         ("StringNotEquals", "aws:ResourceTag/team", ["speech", "vision"], False),
         ("StringNotEquals", "aws:ResourceTag/none", "speech", True),
@@ -196,6 +194,7 @@ def test_a_denial_wins_wherever_it_stands():
 def test_what_is_not_understood_allows_and_does_not_deny(condition):
     assert allowed(statement(Condition=condition))
     assert not denied(Condition=condition)
+    assert not allowed(statement(Effect="Deny", Condition=condition))
 
 
 def test_booleans_and_numbers_are_taken_for_their_texts():
