@@ -28,6 +28,16 @@ def plain_pool(*taints: dict[str, str]) -> tuple[Edit, ...]:
     )
 
 
+def tolerated(key: str) -> tuple[Edit, ...]:
+    """The operands tolerate a taint with any effect."""
+    places = (
+        ("gpu-operator", "values", "daemonsets", "tolerations"),
+        ("gpu-operator", "values", "node-feature-discovery", "worker", "tolerations"),
+        ("exporter", "spec", "template", "spec", "tolerations"),
+    )
+    return tuple(put(*place, 2, {"key": key, "operator": "Exists"}) for place in places)
+
+
 def generated(layout: str, capacity: dict[str, int]) -> tuple[Edit, ...]:
     """The pool `mig` with a layout that the MIG manager makes of the hardware, since it is given none."""
     return (
@@ -187,20 +197,26 @@ CASES = [
         NAME,
         "another taint of GPUs",
         *plain_pool({"key": "nvidia.com/mode", "effect": "NoSchedule"}),
-        *(
-            put(*path, 2, {"key": "nvidia.com/mode", "operator": "Exists"})
-            for path in (
-                ("gpu-operator", "values", "daemonsets", "tolerations"),
-                ("gpu-operator", "values", "node-feature-discovery", "worker", "tolerations"),
-                ("exporter", "spec", "template", "spec", "tolerations"),
-            )
-        ),
+        *tolerated("nvidia.com/mode"),
     ),
     refused(
         NAME,
         "a taint that the other pool has too",
         *plain_pool({"key": "team", "value": "plain", "effect": "NoSchedule"}),
         put("pool-whole", *TAINTS, 1, {"key": "team", "value": "plain", "effect": "NoSchedule"}),
+    ),
+    accepted(
+        NAME,
+        "one that ends pods",
+        *plain_pool({"key": "team", "value": "plain", "effect": "NoExecute"}),
+        *tolerated("team"),
+    ),
+    refused(
+        NAME,
+        "two slices of a GPU",
+        *plain_pool(),
+        put_yaml("plugin-configs", "plain", "sharing", "timeSlicing", "resources", 0, "replicas", 2),
+        put("overlay-plain", *CAPACITY, {WHOLE: 2}),
     ),
     accepted(NAME, "a taint of its own", *plain_pool({"key": "team", "value": "plain", "effect": "NoSchedule"})),
     accepted(

@@ -123,6 +123,7 @@ CASES = [
     refused(QUOTA, "a half", put(*HARD, "requests.nvidia.com/gpu", "500m"), says="to 500m; allowed: whole numbers"),
     refused(QUOTA, "a fraction", put(*HARD, "requests.nvidia.com/gpu", 1.5), says="to 1.5"),
     refused(QUOTA, "nothing", put(*HARD, "requests.nvidia.com/gpu", None), says="to None"),
+    refused(QUOTA, "after other things", put(*HARD, {"pods": 3, "nvidia.com/gpu": 1})),
     accepted(
         QUOTA,
         "numbers in other forms",
