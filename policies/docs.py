@@ -23,9 +23,9 @@ manifests, on what `pulumi stack export` or `pulumi preview --json` printed, and
 $ .venv/bin/gpuslice check manifests/
 ```
 
-It judges any Pulumi program with `pulumi preview --policy-pack policies`, whoever wrote it: NodePools as custom
-resources, in a ConfigGroup or as YAML; charts as Pulumi, Flux or Argo CD resources; EKS as the component of pulumi-eks
-or as plain AWS resources.
+It judges any Pulumi program with `pulumi preview --policy-pack policies`, whoever wrote it, once `make setup` has made
+the `.venv` that the pack runs in: NodePools as custom resources, in a ConfigGroup or as YAML; charts as Pulumi, Flux or
+Argo CD resources; EKS as the component of pulumi-eks or as plain AWS resources.
 
 ## Levels and options
 
