@@ -112,13 +112,17 @@ def policies(settings: Settings, pools: Sequence[Pool]) -> list[Policy]:
 
 
 def pool_data(settings: Settings, pools: Sequence[Pool]) -> dict[str, str]:
-    """What the rules must know of the pools, as variables: the only part of a policy that follows from the settings."""
-    users = {pool.name: allowed_namespaces(pool, settings) for pool in pools}
-    fences = {pool.name: _fences(pool) for pool in pools}
-    replicated = [p for p in pools if isinstance(p.settings.sharing, Replicated)]
+    """What the rules must know of the pools, as variables: the only part of a policy that follows from the settings.
+
+    By name, so that their order in the settings means nothing.
+    """
+    named = sorted(pools, key=lambda pool: pool.name)
+    users = {pool.name: allowed_namespaces(pool, settings) for pool in named}
+    fences = {pool.name: _fences(pool) for pool in named}
+    replicated = [p for p in named if isinstance(p.settings.sharing, Replicated)]
     return {
-        "pools": literal([pool.name for pool in pools]),
-        "memoryMiB": literal({pool.name: {r.name: r.memory_mib for r in pool.resources} for pool in pools}),
+        "pools": literal([pool.name for pool in named]),
+        "memoryMiB": literal({pool.name: {r.name: r.memory_mib for r in pool.resources} for pool in named}),
         # CEL wants the lists of a map to be of one type, which an empty one is not.
         "users": literal({name: namespaces for name, namespaces in users.items() if namespaces}),
         "fences": literal({name: taints for name, taints in fences.items() if taints}),
@@ -185,7 +189,7 @@ def _karpenter(pools: Sequence[Pool]) -> list[Policy]:
     variables, changed = node_pool_variables(), _changed("object.spec")
     # A dry run stores nothing. `pulumi preview` makes one of a NodePool's new limits before its EC2NodeClass has them.
     kept = changed | {"stored": "!has(request.dryRun) || !request.dryRun"}
-    of_pool, names = {"taints": variables["taints"]}, {"pools": literal([pool.name for pool in pools])}
+    of_pool, names = {"taints": variables["taints"]}, {"pools": literal(sorted(pool.name for pool in pools))}
     return [
         Policy("gpu-slicing-nodepools", "Deny", node_pools, changed, variables, node_pool_rules()),
         Policy("gpu-slicing-own-nodepools", "Deny", node_pools, kept, of_pool, own_node_pool_rules(), per_pool=True),

@@ -14,6 +14,10 @@ KUBERNETES_OBJECTS = "https://kubernetes.io/docs/concepts/overview/working-with-
 def readable_resources(item: Item, config: Config) -> Iterator[str]:
     if item.kind == ODD:
         yield f"is no Kubernetes object with apiVersion and kind: {str(item.data.value)[:80]}"
+    elif item.kind == facts.CONFIG_MAP:
+        layouts = item.data.at("data", "config.yaml")
+        if not layouts.unknown:
+            layouts.text()
     else:
         facts.overlay(item)
 
@@ -28,6 +32,6 @@ RULES = (
         url=KUBERNETES_OBJECTS,
         severity="high",
         check=readable_resources,
-        kinds=(karpenter.OVERLAY, ODD),
+        kinds=(karpenter.OVERLAY, facts.CONFIG_MAP, ODD),
     ),
 )

@@ -32,6 +32,21 @@ CASES = [
         put("overlay-shared", "spec", "requirements", "all"),
         says="spec.requirements is 'all', not a list",
     ),
+    refused(
+        "readable-resources",
+        "a number for the MIG layouts",
+        put("mig-configs", "data", "config.yaml", 7),
+        says='data["config.yaml"] is 7, not a text',
+    ),
+    accepted(
+        "readable-resources",
+        "a configuration of something else that is not known yet",
+        also(
+            "other",
+            "kubernetes:core/v1:ConfigMap",
+            {"apiVersion": "v1", "kind": "ConfigMap", "data": {"config.yaml": "<unknown>"}},
+        ),
+    ),
     refused("readable-resources", "a number in a group", group(objs=[POD, 3]), says=NO_OBJECT),
     refused("readable-resources", "no kind", group(objs=[{"apiVersion": "v1"}]), says=NO_OBJECT),
     refused("readable-resources", "a number for a kind", group(objs=[{"apiVersion": "v1", "kind": 7}])),

@@ -372,7 +372,7 @@ CASES = [
         config={"gpu-pool-ami-by-alias": "disabled"},
     ),
     *(
-        refused(ISOLATION, name, TWO, put(*USER_DATA, text))
+        refused(ISOLATION, name, TWO, put(*USER_DATA, text), says="NodePool shared: shares nodes")
         for name, text in {
             "a script": "#!/bin/bash\n# default_runtime_name = 'runc'\ntrue: [\n",
             "a script that is YAML too": "#!/bin/bash\ntrue\n",

@@ -216,6 +216,7 @@ NODE_CLASSES: dict[str, tuple[str, Callable[[Manifest], Any]]] = {
         "node-class-volumes",
         lambda s: s["blockDeviceMappings"].append({"deviceName": "/dev/xvdz", "ebs": {"volumeSize": "9Gi"}}),
     ),
+    "an empty list of volumes": ("node-class-volumes", lambda s: s.update(blockDeviceMappings=[])),
     "no volumes": ("node-class-volumes", lambda s: s.pop("blockDeviceMappings")),
 }
 

@@ -157,8 +157,15 @@ def test_what_was_there_before_the_rules_is_judged_once_it_changes(rules):
 
 
 def test_what_breaks_rules_can_go_with_its_finalizer(rules):
-    """As the pods of a Job, which keep theirs until the Job's controller has counted them."""
+    """As the pods of a Job, which keep theirs until the Job's controller has counted them. On the way all is free."""
     for leaving in rules.leaving:
+        metadata = leaving["metadata"]
+        key = (leaving["apiVersion"], leaving["kind"], metadata["name"], metadata.get("namespace"))
+        rules.cluster.delete(*key, grace_seconds=0)
+        ending = current(rules, leaving)
+        assert ending["metadata"]["deletionTimestamp"]
+        ending["spec"] |= {"activeDeadlineSeconds": 9} if leaving["kind"] == "Pod" else {"weight": 9}
+        assert rules.api.update(ending).admitted
         remove(rules.cluster, leaving)
         wait_for(lambda made=leaving: current(rules, made) is None, 30, "it to be gone")
 

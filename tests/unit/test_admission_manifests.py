@@ -196,7 +196,7 @@ class TestPoolData:
         plain = {**SHARED, "name": "plain", "sharing": {"mode": "time-slicing", "replicas": 4, "rename": False}}
         extra = [{"key": "a", "effect": "NoExecute"}, {"key": "b", "value": "c", "effect": "PreferNoSchedule"}]
         found = data_of(SHARED, TWO, WHOLE, plain | {"extraTaints": extra})
-        assert found["pools"] == ["t4-shared", "a100-mig", "h100-whole", "plain"]
+        assert found["pools"] == ["a100-mig", "h100-whole", "plain", "t4-shared"]
         assert found["memoryMiB"] == {
             "t4-shared": {"nvidia.com/gpu.shared": 3584},
             "a100-mig": {"nvidia.com/mig-1g.5gb": 4608, "nvidia.com/mig-2g.10gb": 9728},
@@ -207,7 +207,7 @@ class TestPoolData:
             "a100-mig": [{"key": "gpu-slicing.io/pool", "value": "a100-mig", "effect": "NoSchedule"}],
             "plain": [{"key": "a", "value": "", "effect": "NoExecute"}],
         }
-        assert found["promised"] == ["t4-shared", "plain"]
+        assert found["promised"] == ["plain", "t4-shared"]
         assert found["plain"] == ["plain"]
 
     def test_memory_is_promised_on_mps_too(self):

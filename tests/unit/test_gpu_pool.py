@@ -11,7 +11,7 @@ from components.gpu_operator import GpuOperator
 from components.gpu_pool import GpuPool, GpuPoolArgs, delete_minutes
 from components.karpenter import Karpenter
 from components.network import Network
-from components.tenancy import Tenancy
+from components.tenancy import Admission, Tenancy
 from components.verification import Verification
 from gpuslice.manifests.karpenter import pool_manifests
 from gpuslice.pools import Pool
@@ -19,6 +19,7 @@ from offline import Recording, record
 from tests.helpers import MIG, SHARED, WHOLE, multiset, pool, stack_of
 
 COMPONENTS = [
+    Admission,
     Cluster,
     ClusterKey,
     ExistingCluster,
