@@ -210,7 +210,12 @@ def _host(t: _Table) -> None:
         "container first is privileged",
     )
     second = container("second", securityContext={"privileged": True})
-    t.bad("no-privileged", "a second container that is privileged", on_t4(container(limits={SHARED: 1}), second), "container second is")
+    t.bad(
+        "no-privileged",
+        "a privileged second container",
+        on_t4(container(limits={SHARED: 1}), second),
+        "container second is",
+    )
     t.ok("privileged, without a GPU", pod(container(securityContext={"privileged": True})))
     t.ok("not privileged, said so", with_main(securityContext={"privileged": False}))
     for capability in ("SYS_ADMIN", "SYS_PTRACE", "ALL", "sys_admin", "CAP_SYS_PTRACE"):
