@@ -37,7 +37,7 @@ EXEMPT_NAMESPACES = ("kube-system", OPERATOR_NAMESPACE)
 EVERYBODY = "*"
 _VALIDATION = {
     "expression": "size(variables.messages) == 0",
-    "message": "refused by more rules of gpu-slicing than can be told: see docs/admission.md there",
+    "message": "breaks too many rules of gpu-slicing to list them: see its page docs/admission.md",
     "messageExpression": "variables.messages.join(' ')",
     "reason": "Forbidden",
 }
