@@ -51,6 +51,9 @@ TOLERATIONS = [
     refused(TAINT, "an init container", workload(asks(), initContainers=[asks(SHARED)], tolerations=[])),
     refused(TAINT, "an ephemeral container", workload(asks(), ephemeralContainers=[asks(SHARED)], tolerations=[])),
     refused(TAINT, "that of the slice", workload(asks(SHARED), tolerations=[TOLERATION | {"key": SHARED}])),
+    refused(
+        TAINT, "a key that ends early", workload(asks(SHARED), tolerations=[TOLERATION | {"key": "nvidia.com/gp"}])
+    ),
     refused(TAINT, "another effect", workload(asks(SHARED), tolerations=[TOLERATION | {"effect": "NoExecute"}])),
     refused(TAINT, "Equal without a value", workload(asks(SHARED), tolerations=[{"key": GPU}])),
     refused(TAINT, "an empty key that is Equal", workload(asks(SHARED), tolerations=[{"value": "true"}])),

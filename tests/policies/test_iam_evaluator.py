@@ -198,8 +198,11 @@ def test_what_is_not_understood_allows_and_does_not_deny(condition):
 
 
 def test_booleans_and_numbers_are_taken_for_their_texts():
-    values = {"Bool": {"aws:RequestTag/a": False}, "StringEquals": {"aws:RequestTag/b": [1, 2.5]}}
-    context = {"aws:RequestTag/a": ("false",), "aws:RequestTag/b": ("2.5",)}
+    values = {
+        "Bool": {"aws:RequestTag/a": False},
+        "StringEquals": {"aws:RequestTag/b": [1, 2.5], "aws:RequestTag/c": True},
+    }
+    context = {"aws:RequestTag/a": ("false",), "aws:RequestTag/b": ("2.5",), "aws:RequestTag/c": ("true",)}
     assert allowed(statement(Condition=values), **context)
     assert not allowed(statement(Condition=values), **context | {"aws:RequestTag/a": ("true",)})
 

@@ -203,6 +203,12 @@ def test_passing_any_role_is_caught(resource):
     assert caught(document) == ["pass-another-role"]
 
 
+def test_passing_the_nodes_role_to_any_service_of_aws_is_caught():
+    document = documents(*PLACES[0])["iam-integration"]
+    document["Statement"][0]["Condition"] = {"StringLike": {"iam:PassedToService": "*.amazonaws.com"}}
+    assert caught(document) == ["pass-a-role-to-another-service"]
+
+
 ON_OTHERS = {"terminate-an-instance-of-another-cluster", "delete-an-instance-profile-of-another-cluster"}
 
 
