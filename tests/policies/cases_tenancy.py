@@ -279,6 +279,7 @@ CASES = [
         put(*RULE, "resources", ["services"]),
         put(*REF, ALLOWED),
     ),
+    refused(BY_NAME, "a label with a prefix", put(*SELECTOR, "matchLabels", {"example.com/exempt": "true"})),
     refused(
         BY_NAME, "a label", put(*SELECTOR, "matchLabels", {"team": "a"}), says="chooses namespaces by the label team"
     ),
