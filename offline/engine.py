@@ -14,7 +14,7 @@ from gpuslice.project import cache_directory, policy_config
 from gpuslice.settings import Settings
 from offline.policy_pack import PolicyRefused
 from offline.pulumi_cli import PulumiInstallation, aws_credentials_present, backend_environment, find_pulumi
-from policies.check import judge_changes
+from policies.check import check_config, judge_changes
 
 Progress = Callable[[str], None]
 PRIVATE_ENDPOINT = (
@@ -58,6 +58,7 @@ def run(installation: PulumiInstallation, root: Path, settings: Settings, comman
 
     Raises EngineFailed, and PolicyRefused where the pack refuses the resources or what would be done to them.
     """
+    check_config(policy_config(settings.stack, root))
     engine = _Engine(installation, root, settings)
     engine.select()
     if command == "destroy":

@@ -34,6 +34,11 @@ def judge_changes(preview: Mapping[str, Any], config: Path | None) -> Report:
     return Report(len(rules), len(changes), tuple(Violation.of(v) for v in judge.changes(changes)))
 
 
+def check_config(config: Path | None) -> None:
+    """Raises ConfigError, with every problem, for a configuration that the pack would refuse."""
+    Judge(RULES, read_config(config) if config else {})
+
+
 def read_config(path: Path) -> Any:
     """The configuration file as data. Raises ConfigError where it is not JSON."""
     try:

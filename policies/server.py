@@ -19,7 +19,7 @@ import grpc
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc, plugin_pb2
 
-from policies.config import LEVEL_KEY, ConfigError
+from policies.config import ALL, LEVEL_KEY, ConfigError
 from policies.judge import Judge, Verdict
 from policies.model import Option, Options, Resource, Rule
 from policies.wire import plain
@@ -55,9 +55,13 @@ class Analyzer(analyzer_pb2_grpc.AnalyzerServicer):
         return analyzer_pb2.AnalyzerInfo(name=PACK, version=VERSION, supportsConfig=True, policies=policies)
 
     def Configure(self, request: Any, context: Any) -> Any:
-        """Levels and options; the defaults of what is not given are filled in, whoever calls."""
+        """Levels and options; the defaults of what is not given are filled in, whoever calls.
+
+        The engine has applied `all` to each rule already, and hands it over as if it were one.
+        """
+        given = {name: _config(entry) for name, entry in request.policyConfig.items() if name != ALL}
         try:
-            self._judge = Judge(self._rules, {name: _config(entry) for name, entry in request.policyConfig.items()})
+            self._judge = Judge(self._rules, given)
         except ConfigError as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the configuration of the policy pack {PACK}:\n{error}")
         return empty_pb2.Empty()

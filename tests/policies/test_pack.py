@@ -131,6 +131,14 @@ def test_all_sets_every_level_but_those_that_are_named(stub, info):
     assert [d.policyName for d in diagnostics(stub, resources_of(*case.edits))] == ["gpu-pool-taint"]
 
 
+def test_all_is_no_rule_when_the_engine_hands_it_over(stub, info):
+    """It sends the level of every rule, and `all` beside them."""
+    case = next(c for c in CASES if c.rule == "gpu-pool-taint" and c.refused)
+    level = analyzer_pb2.PolicyConfig(enforcementLevel=analyzer_pb2.ADVISORY)
+    stub.Configure(analyzer_pb2.ConfigureAnalyzerRequest(policyConfig={"all": level, "gpu-pool-taint": level}))
+    assert [d.enforcementLevel for d in diagnostics(stub, resources_of(*case.edits))] == [analyzer_pb2.ADVISORY]
+
+
 def test_a_violation_says_what_must_hold_what_is_wrong_and_what_to_do(stub, info):
     case = next(c for c in CASES if c.rule == "gpu-pool-taint" and c.refused)
     policy_pack.configure(stub, info, {})
