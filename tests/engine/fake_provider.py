@@ -99,6 +99,16 @@ def type_of(urn: str) -> str:
     return urn.split("::")[2].rpartition("$")[2]
 
 
+TRUST = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "eks.amazonaws.com"}, "Action": "sts:AssumeRole"},
+        ],
+    }
+)
+
+
 def component_of(urn: str) -> str:
     """The URN of the `eks:index:Cluster` that this cluster is a child of: the made-up answers go by it."""
     start, types, name = urn.rpartition("::")[0].rpartition("::")[0], urn.split("::")[2], urn.split("::")[3]
@@ -241,7 +251,7 @@ class EksCluster:
         name = self.request.name
         component = self._component()
         child = eks_child(name, component, self.inputs, self.account)
-        role = self._child(component, "aws:iam/role:Role", f"{name}-eksRole-role", {"assumeRolePolicy": "{}"}, [])
+        role = self._child(component, "aws:iam/role:Role", f"{name}-eksRole-role", {"assumeRolePolicy": TRUST}, [])
         policy = "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"
         attached = self._child(
             component,
@@ -292,7 +302,11 @@ class EksCluster:
                 "endpointPublicAccess": self.inputs.get("endpointPublicAccess"),
                 "publicAccessCidrs": self.inputs.get("publicAccessCidrs"),
             },
-            "encryptionConfig": {"keyArn": self.inputs.get("encryptionConfigKeyArn")},
+            "accessConfig": {"authenticationMode": self.inputs.get("authenticationMode")},
+            "encryptionConfig": {
+                "provider": {"keyArn": self.inputs.get("encryptionConfigKeyArn")},
+                "resources": ["secrets"],
+            },
             "kubernetesNetworkConfig": {"serviceIpv4Cidr": self.inputs.get("kubernetesServiceIpAddressRange")},
             **{key: self.inputs[key] for key in keys if key in self.inputs},
         }

@@ -18,6 +18,13 @@ MIG_POOL = {
 }
 
 
+# What the admission rules know of the pools: the slices' memory and who may use them; and their names.
+RULES_OF_PODS = {
+    f"ValidatingAdmissionPolicy gpu-slicing-{kind}": "update" for kind in ("pods", "templates", "cronjobs")
+}
+RULES_OF_POOLS = RULES_OF_PODS | {"ValidatingAdmissionPolicy gpu-slicing-own-nodeclasses": "update"}
+
+
 def pool(config: dict[str, Any], name: str) -> dict[str, Any]:
     return next(p for p in config["pools"] if p["name"] == name)
 
@@ -30,11 +37,13 @@ def did(workspace: Workspace) -> dict[str, str]:
     return done
 
 
-def test_more_replicas_touch_the_pool_alone(dev: Workspace, tmp_path: Path) -> None:
+def test_more_replicas_touch_the_pool_and_what_is_known_of_it_alone(dev: Workspace, tmp_path: Path) -> None:
     workspace = dev.copy(tmp_path / "copy")
     workspace.edit(lambda config: pool(config, "t4-shared")["sharing"].update(replicas=5))
     # The quota of the tenant counts slices, which the pool still has; the catalogue has replicas 5 already.
-    assert did(workspace) == {"NodeOverlay t4-shared-1gpu": "update", "NodePool t4-shared": "update"}
+    # The EC2NodeClass has the new limits written down, for the rule of the NodePool.
+    of_pool = ("NodeOverlay t4-shared-1gpu", "NodePool t4-shared", "EC2NodeClass t4-shared")
+    assert did(workspace) == dict.fromkeys(of_pool, "update") | RULES_OF_PODS
 
 
 def test_a_pool_comes_and_goes_without_touching_another(dev: Workspace, tmp_path: Path) -> None:
@@ -54,7 +63,7 @@ def test_a_pool_comes_and_goes_without_touching_another(dev: Workspace, tmp_path
     operator = {"ConfigMap mig-layouts": "create", "Release gpu-operator": "update"}
     made = {"EC2NodeClass a100-slices", "NodeOverlay a100-slices-8gpu", "NodePool a100-slices"}
     protected = {"Cluster cluster-eksCluster": "update"}
-    assert did(workspace) == {**tenant, **operator, **protected, **dict.fromkeys(made, "create")}
+    assert did(workspace) == {**tenant, **operator, **RULES_OF_POOLS, **protected, **dict.fromkeys(made, "create")}
 
     workspace.edit(remove)
     before = len(workspace.log_lines())
@@ -73,7 +82,7 @@ def test_a_pool_comes_and_goes_without_touching_another(dev: Workspace, tmp_path
     operations = workspace.up()
     gone = {o.label: o for o in operations if o.verb == "delete"}
     assert gone.keys() == {*made, "ConfigMap mig-layouts"}
-    assert labels_of(operations, "update") == {*tenant, "Release gpu-operator"}
+    assert labels_of(operations, "update") == {*tenant, *RULES_OF_POOLS, "Release gpu-operator"}
     node_pool = gone.pop("NodePool a100-slices")
     assert all(o.began > (node_pool.ended or 0) for o in gone.values())
 

@@ -322,6 +322,12 @@ CASES = [
         put("gpu-operator", "values", "migManager", "enabled", False),
         says="disables the MIG manager, and pool mig has the MIG layout a100-mixed",
     ),
+    refused(
+        MANAGER,
+        "disabled, with MIG in the first pool",
+        put("gpu-operator", "values", "migManager", "enabled", False),
+        *map(without, ("pool-shared", "overlay-shared", "server", "quota")),
+    ),
     accepted(MANAGER, "enabled by default", drop("gpu-operator", "values", "migManager", "enabled")),
     accepted(
         MANAGER, "disabled, without MIG", put("gpu-operator", "values", "migManager", "enabled", False), *no_mig()
@@ -332,5 +338,6 @@ CASES = [
         put("gpu-operator", "values", "migManager", "enabled", False),
         *no_mig(),
         *bottlerocket("7", 56),
+        put("pool-bottle", *LABELS, MIG_LABEL, "a100-mixed"),
     ),
 ]

@@ -97,6 +97,12 @@ CASES = [
         entry("sharing: {mps: {resources: [{name: gpu, replicas: 49}]}}"),
         says="replicas to '49'; allowed: a whole number, 2 to 48",
     ),
+    refused(
+        VALID,
+        "49 clients of MPS where a pool uses it",
+        put("plugin-configs", "data", "quarter", "sharing: {mps: {resources: [{name: gpu, replicas: 49}]}}"),
+        says="data.quarter.sharing.mps.resources[0].replicas to '49'",
+    ),
     accepted(VALID, "48 clients of MPS", entry("sharing: {mps: {resources: [{name: gpu, replicas: 48}]}}")),
     accepted(VALID, "49 replicas", tenth(*FIRST, "replicas", 49)),
     accepted(VALID, "two replicas, written as a double", tenth(*FIRST, "replicas", 2.0)),
