@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from concurrent import futures
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -41,6 +42,7 @@ class Analyzer(analyzer_pb2_grpc.AnalyzerServicer):
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._rules = tuple(rules)
         self._judge = Judge(self._rules)
+        self._inputs: dict[str, Mapping[str, Any]] = {}
         self.cancelled = threading.Event()
 
     def Handshake(self, request: Any, context: Any) -> Any:
@@ -62,6 +64,7 @@ class Analyzer(analyzer_pb2_grpc.AnalyzerServicer):
         given = {name: _config(entry) for name, entry in request.policyConfig.items() if name != ALL}
         try:
             self._judge = Judge(self._rules, given)
+            self._inputs = {}  # what follows is another program
         except ConfigError as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the configuration of the policy pack {PACK}:\n{error}")
         return empty_pb2.Empty()
@@ -70,10 +73,15 @@ class Analyzer(analyzer_pb2_grpc.AnalyzerServicer):
         return analyzer_pb2.AnalyzerStackConfigureResponse()
 
     def Analyze(self, request: Any, context: Any) -> Any:
-        return _response(self._judge.resource(_resource(request)))
+        resource = _resource(request)
+        self._inputs[resource.urn] = resource.properties
+        return _response(self._judge.resource(resource))
 
     def AnalyzeStack(self, request: Any, context: Any) -> Any:
-        return _response(self._judge.stack(_resource(resource) for resource in request.resources))
+        """The engine sends outputs here, which a provider may leave empty in a preview: the inputs come before them."""
+        resources = [_resource(resource) for resource in request.resources]
+        whole = [replace(r, properties={**r.properties, **self._inputs.get(r.urn, {})}) for r in resources]
+        return _response(self._judge.stack(whole))
 
     def Remediate(self, request: Any, context: Any) -> Any:
         """No rule changes a resource: a program that says something else than it does cannot be reviewed."""

@@ -147,7 +147,7 @@ MUTANTS = (
     _one(
         "14 violations are only logged",
         "policies/server.py",
-        "_response(self._judge.resource(_resource(request)))",
+        "_response(self._judge.resource(resource))",
         "_response([])",
         PACK,
         "-k",

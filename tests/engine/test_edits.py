@@ -42,7 +42,9 @@ def test_more_replicas_touch_the_pool_and_what_is_known_of_it_alone(dev: Workspa
     workspace.edit(lambda config: pool(config, "t4-shared")["sharing"].update(replicas=5))
     # The quota of the tenant counts slices, which the pool still has; the catalogue has replicas 5 already.
     # The EC2NodeClass has the new limits written down, for the rule of the NodePool.
-    of_pool = ("NodeOverlay t4-shared-1gpu", "NodePool t4-shared", "EC2NodeClass t4-shared")
+    of_pool = ["NodeOverlay t4-shared-1gpu", "NodePool t4-shared", "EC2NodeClass t4-shared"]
+    # Its pods promise to stay within their slice, which is smaller now.
+    of_pool.append("Deployment time-slicing-verification")
     assert did(workspace) == dict.fromkeys(of_pool, "update") | RULES_OF_PODS
 
 
