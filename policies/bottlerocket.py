@@ -75,6 +75,8 @@ def problems(nvidia: View) -> Iterator[str]:
             yield f"sets {nvidia[table].path}, which has no effect: {key} is {nvidia[key].text('none')}"
     if _strategies(nvidia) == ("mps", "mig"):
         yield "combines MPS with MIG, which Bottlerocket refuses"
+    if not nvidia["enabled"].flag(True):
+        yield f"sets {nvidia['enabled'].path} to false: its nodes offer no GPUs"
     yield from _value_problems(nvidia)
 
 
@@ -114,10 +116,10 @@ def partitions(nvidia: View, gpu: GpuModel) -> int | None:
     """
     if nvidia["device-partitioning-strategy"].text("none") != "mig":
         return 1
-    if gpu.mig_gpu is None or gpu.mig_status != "supported":
+    if gpu.mig_status != "supported":
         return None
     wanted = nvidia["mig"]["profile"][gpu.key.replace("-", ".")].text("1")
-    sizes = {p.name: p.max_instances for p in mig_profiles(gpu.mig_gpu).values() if p.plain}
+    sizes = {p.name: p.max_instances for p in mig_profiles(str(gpu.mig_gpu)).values() if p.plain}
     if wanted.isdigit():
         return int(wanted) if int(wanted) in sizes.values() else None
     return sizes.get(wanted)

@@ -184,8 +184,9 @@ def _no_switch(field: View) -> Iterator[str]:
 def whole(field: View) -> int | None:
     """A whole number that is written as a number, else None."""
     value = field.known()
-    number = isinstance(value, int | float) and not isinstance(value, bool) and value == value
-    return int(value) if number and float(value).is_integer() else None
+    if isinstance(value, int):
+        return None if isinstance(value, bool) else value
+    return int(value) if isinstance(value, float) and value.is_integer() else None
 
 
 def ignored(document: View) -> Iterator[str]:

@@ -168,8 +168,9 @@ def mig_configs(stack: Stack) -> dict[str, View]:
     """MIG layouts by name: the entries of `mig-configs`, wherever the operator finds them."""
 
     def derive() -> dict[str, View]:
-        documents = _configs(stack, "migManager", is_mig_config)
-        return {name: entry for d in documents.values() for name, entry in d["mig-configs"].fields().items()}
+        documents = [d["mig-configs"] for d in _configs(stack, "migManager", is_mig_config).values()]
+        # `mig-config-valid` reports what is no map of layouts.
+        return {k: entry for d in documents if isinstance(d.known(), Mapping) for k, entry in d.fields().items()}
 
     return once(stack, "mig", derive)
 

@@ -155,7 +155,7 @@ def misplaced(entry: View) -> str:
     wrong = [gpu for gpu in on if not placeable(gpu, wanted)]
     if wrong:
         return f"{spelled(wanted)} on {wrong[0]}"
-    return "" if on or placeable_anywhere(wanted) else f"{spelled(wanted)} on any GPU"
+    return "" if placeable_anywhere(wanted) else f"{spelled(wanted)} on any GPU"
 
 
 def spelled(wanted: dict[str, int]) -> str:
@@ -163,14 +163,14 @@ def spelled(wanted: dict[str, int]) -> str:
 
 
 def unfit(entries: list[View], instance_type: InstanceType) -> Iterator[str]:
-    """For what valid entries do not slice every GPU of a node of this type."""
+    """For what valid entries do not slice every GPU of a node of this type, whose GPUs have MIG."""
     gpu, name = instance_type.gpu, instance_type.name
     meant = [entry for entry in entries if applies(entry, gpu)]
     sliced: set[int] = set()
     for entry in meant:
         numbers = covered(entry, instance_type.devices)
         sliced = sliced | numbers if counts(entry) else sliced - numbers
-        if not misplaced(entry) and gpu.mig_gpu and not placeable(gpu.mig_gpu, counts(entry)):
+        if not misplaced(entry) and not placeable(str(gpu.mig_gpu), counts(entry)):
             yield f"cannot be placed on the {gpu.key} of {name}: {spelled(counts(entry))}"
     if not meant:
         yield f"has no entry for the {gpu.key} of {name}"
@@ -180,11 +180,11 @@ def unfit(entries: list[View], instance_type: InstanceType) -> Iterator[str]:
 
 
 def generated() -> dict[str, View]:
-    """The layouts that the MIG manager makes of the hardware where it is given none, for every GPU with MIG."""
-    layouts: dict[str, list[dict[str, object]]] = {DISABLED: [{"devices": "all", "mig-enabled": False}]}
+    """The layouts that the MIG manager makes of the hardware where it is given none, for the GPUs with MIG on EC2."""
+    layouts: dict[str, list[dict[str, object]]] = {}
     for gpu in gpu_models().values():
-        if gpu.mig_gpu and gpu.pci_device_id:
-            for name, instances in _generated(gpu.mig_gpu):
+        if gpu.mig_status == "supported":
+            for name, instances in _generated(str(gpu.mig_gpu)):
                 entry = {"device-filter": f"{gpu.pci_device_id}10DE", "devices": "all", "mig-enabled": True}
                 layouts.setdefault(f"all-{name}", []).append(entry | {"mig-devices": instances})
     return {name: View(entries, name) for name, entries in layouts.items()}
@@ -196,10 +196,7 @@ def _generated(mig_gpu: str) -> Iterator[tuple[str, dict[str, int]]]:
     for profile in profiles.values():
         yield profile.name.replace("+", "."), {profile.name: profile.max_instances}
     yield "enabled", {}
-    largest = max(profile.compute_slices for profile in profiles.values())
-    mixture = {1: 2, 2: 1, 3: 1} if largest == 7 else {1: 2, 2: 1}
     smallest: dict[int, str] = {}
     for profile in sorted(profiles.values(), key=lambda p: -p.max_instances):
-        if profile.plain:
-            smallest.setdefault(profile.compute_slices, profile.name)
-    yield "balanced", {smallest[size]: count for size, count in mixture.items()}
+        smallest.setdefault(profile.compute_slices, profile.name)
+    yield "balanced", {smallest[1]: 2, smallest[2]: 1, smallest[3]: 1}

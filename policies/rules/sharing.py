@@ -33,7 +33,7 @@ def plugin_config_ignored_keys(item: Item, config: Config) -> Iterator[str]:
     for document in _plugin_documents(item):
         if device_plugin.is_valid(document):
             yield from device_plugin.ignored(document)
-    if item.kind == HELM and facts.chart_name(item) == facts.OPERATOR_CHART:
+    if facts.chart_name(item) == facts.OPERATOR_CHART:
         for operand in (PLUGIN, MIG):
             values = slices.config_values(item, operand)
             if values["data"].fields() and not values["create"].flag():
@@ -42,7 +42,7 @@ def plugin_config_ignored_keys(item: Item, config: Config) -> Iterator[str]:
 
 def _plugin_documents(item: Item) -> list[View]:
     """What is a device plugin configuration beyond doubt: by its form, or since a chart makes it one."""
-    if item.kind == HELM and facts.chart_name(item) == PLUGIN_CHART:
+    if facts.chart_name(item) == PLUGIN_CHART:
         return list(facts.documents(item.data.at("values", "config", "map"), facts.is_plugin_config).values())
     # `readable-resources` reports what cannot be read.
     return [document for found in facts.readable([item], _documents) for document in found.values()]

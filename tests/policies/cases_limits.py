@@ -2,7 +2,7 @@
 
 import mig_layouts
 from base import Edit, accepted, drop, put, put_yaml, refused
-from cases_mig import both_a100, bottlerocket
+from cases_mig import SHARING, both_a100, bottlerocket
 
 CAP, FLOOR, HAS = "replicas-within-cap", "slice-memory-floor", "gpu-pool-has-limits"
 COUNT, ONE_NODE = "limits-count-slices", "limits-allow-one-node"
@@ -39,6 +39,18 @@ def user_data(*lines: str) -> Edit:
     head = ("[settings.kubelet-device-plugins.nvidia]", 'device-sharing-strategy = "time-slicing"')
     table = "[settings.kubelet-device-plugins.nvidia.time-slicing]"
     return put("class-bottle", "spec", "userData", "\n".join((*head, table, *lines)))
+
+
+def old_bottle(strategy: str) -> tuple[Edit, ...]:
+    """The Bottlerocket pool shares V100s seventeen times."""
+    settings = f'device-sharing-strategy = "{strategy}"\n{strategy}.replicas = 17'
+    return (
+        put("class-bottle", "spec", "userData", f"[settings.kubelet-device-plugins.nvidia]\n{settings}"),
+        put("pool-bottle", *TYPES, ["p3dn.24xlarge"]),
+        put("pool-bottle", *LIMITS, SHARED, 500),
+        put("overlay-bottle", *OVERLAID, ["p3dn.24xlarge"]),
+        put("overlay-bottle", *CAPACITY, SHARED, 136),
+    )
 
 
 def mps(number: int, types: tuple[str, ...], gpus: int = 1) -> tuple[Edit, ...]:
@@ -155,6 +167,19 @@ CASES = [
         *mps(16, ("p3dn.24xlarge",), gpus=8),
         config=caps(v100=48) | {FLOOR: {"minMemoryMiB": 256}},
     ),
+    refused(
+        CAP,
+        "MPS on an old GPU of Bottlerocket's",
+        *old_bottle("mps"),
+        config=caps(v100=48) | {FLOOR: {"minMemoryMiB": 256}},
+        says="allowed on v100: 2 to 16",
+    ),
+    accepted(
+        CAP,
+        "time-slicing on an old GPU of Bottlerocket's",
+        *old_bottle("time-slicing"),
+        config=caps(v100=48) | {FLOOR: {"minMemoryMiB": 256}},
+    ),
     accepted(
         CAP,
         "more clients from compute capability 7.5 on",
@@ -209,7 +234,7 @@ CASES = [
     refused(
         FLOOR,
         "a part of Bottlerocket's",
-        *bottlerocket("7", 112, 'device-sharing-strategy = "time-slicing"', "time-slicing.replicas = 2"),
+        *bottlerocket("7", 112, *SHARING),
         put("overlay-bottle", *CAPACITY, {WHOLE: 0, SHARED: 112}),
         put("pool-bottle", *LIMITS, SHARED, 200),
         config=floor(2414),

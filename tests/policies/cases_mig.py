@@ -10,6 +10,7 @@ ONE_PLACE, MPS, MANAGER = "mig-strategy-in-one-place", "mps-without-mixed", "mig
 TYPES = ("spec", "template", "spec", "requirements", 0, "values")
 PLUGIN_VALUES = ("values", "devicePlugin", "config")
 SMALL, MIDDLE = "nvidia.com/mig-1g.5gb", "nvidia.com/mig-2g.10gb"
+SHARING = ('device-sharing-strategy = "time-slicing"', "time-slicing.replicas = 2")
 STRATEGY = ("gpu-operator", "values", "mig", "strategy")
 
 
@@ -157,6 +158,20 @@ CASES = [
         *offers(small=28, middle=14),
     ),
     accepted(FITS, "a zero besides", layout(FOR_40 | {"mig-devices": {"1g.5gb": 7, "2g.10gb": 0}}), *offers(small=56)),
+    accepted(
+        FITS,
+        "the second filter of two",
+        layout({"device-filter": ["0x20B210DE", "0x20B010DE"], "mig-devices": {"1g.10gb": 4}}),
+        put("overlay-mig", *CAPACITY, {WHOLE: 0, "nvidia.com/mig-1g.10gb": 32}),
+        put("pool-mig", *LIMITS, {"nodes": 2, "nvidia.com/mig-1g.10gb": 64}),
+    ),
+    refused(
+        FITS,
+        "what the hardware has without instances",
+        drop("gpu-operator", "values", "migManager", "config", "name"),
+        put("pool-mig", *LABELS, MIG_LABEL, "all-enabled"),
+        says="has the layout all-enabled, which leaves 8 of the 8 GPUs",
+    ),
     accepted(FITS, "no filter", layout({"mig-devices": {"1g.5gb": 3, "2g.10gb": 2}})),
     accepted(
         FITS,
@@ -188,9 +203,18 @@ CASES = [
     refused(
         FITS,
         "the first type on Bottlerocket",
-        *bottlerocket("1g.10gb+me", 56, 'mig.profile."a100.80gb" = "7"'),
+        *bottlerocket("1g.5gb+me", 56, 'mig.profile."a100.80gb" = "7"'),
         put("pool-bottle", *TYPES, ["p4d.24xlarge", "p4de.24xlarge"]),
         says="may buy the GPU a100-40gb, which",
+    ),
+    refused(
+        FITS,
+        "the second type on Bottlerocket, shared too",
+        *bottlerocket("7", 0, 'mig.profile."a100.80gb" = "1g.5gb"', *SHARING),
+        put("overlay-bottle", *CAPACITY, "nvidia.com/gpu.shared", 112),
+        put("pool-bottle", *TYPES, ["p4d.24xlarge", "p4de.24xlarge"]),
+        put("pool-bottle", *LIMITS, "nvidia.com/gpu.shared", 300),
+        says="may buy the GPU a100-80gb, which",
     ),
     accepted(
         FITS,

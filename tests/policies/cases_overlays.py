@@ -4,6 +4,9 @@ from typing import Any
 
 import mig_layouts
 from base import Edit, accepted, drop, like, put, put_head, put_yaml, refused, without
+from bottlerocket_settings import NVIDIA, SLICES, user_data
+from cases_mig import bottlerocket
+from cases_sharing import generated
 
 SCOPED, PRESENT, MATCHES = "overlay-scoped", "overlay-present", "overlay-matches-config"
 DISJOINT, PRICE, GATE = "overlay-scopes-disjoint", "overlay-sets-no-price", "karpenter-nodeoverlay-gate"
@@ -16,6 +19,8 @@ SMALL, MIDDLE = "nvidia.com/mig-1g.5gb", "nvidia.com/mig-2g.10gb"
 GATES = ("karpenter", "values", "settings", "featureGates")
 NEEDS = ["karpenter", "karpenter-crd", "class-shared", "overlay-shared"]
 HUGE = "hugepages-2Mi"
+TIME_SLICING = 'device-sharing-strategy = "time-slicing"'
+MIXTURE = {SMALL: 16, MIDDLE: 8, "nvidia.com/mig-3g.20gb": 8}
 
 
 def second(*edits: Edit) -> tuple[Edit, ...]:
@@ -220,6 +225,53 @@ CASES = [
         *second(put("overlay-second", "spec", "weight", 5)),
         put("overlay-second", *CAPACITY, SHARED, 8),
         says="NodeOverlay second: says nvidia.com/gpu.shared: 8",
+    ),
+    *(
+        refused(
+            MATCHES,
+            f"the {name} of a mixture of the hardware",
+            *generated("all-balanced", {**MIXTURE, f"nvidia.com/mig-{name}": number + 1}),
+            says=f"nvidia.com/mig-{name}: {number + 1} of a p4d.24xlarge in pool mig, which offers {number}",
+        )
+        for name, number in (("1g.5gb", 16), ("2g.10gb", 8), ("3g.20gb", 8))
+    ),
+    refused(MATCHES, "a layout of the hardware", *generated("all-2g.10gb", {MIDDLE: 23}), says="which offers 24"),
+    refused(
+        MATCHES,
+        "without a default configuration",
+        put("gpu-operator", "values", "devicePlugin", "config", "default", ""),
+        put("overlay-mig", *CAPACITY, SMALL, 23),
+    ),
+    refused(
+        MATCHES,
+        "whole GPUs without a label and a default",
+        put("gpu-operator", "values", "devicePlugin", "config", "default", ""),
+        drop("pool-whole", *LABELS),
+        *fraction(),
+        put("overlay-whole", *CAPACITY, WHOLE, 2),
+    ),
+    refused(MATCHES, "MIG without the operator", without("gpu-operator"), put("overlay-mig", *CAPACITY, SMALL, 23)),
+    accepted(
+        MATCHES,
+        "what an operator of another program decides",
+        without("gpu-operator"),
+        drop("pool-shared", *LABELS, "nvidia.com/device-plugin.config"),
+    ),
+    refused(
+        MATCHES,
+        "two models on Bottlerocket",
+        *bottlerocket("7", 55, 'mig.profile."a100.80gb" = "7"'),
+        put("pool-bottle", *TYPES, ["p4d.24xlarge", "p4de.24xlarge"]),
+        put("overlay-bottle", *OVERLAID, "values", ["p4d.24xlarge", "p4de.24xlarge"]),
+        says="nvidia.com/gpu: 55 of a p4de.24xlarge in pool bottle, which offers 56",
+    ),
+    accepted(
+        MATCHES,
+        "whole names on Bottlerocket",
+        user_data(NVIDIA, TIME_SLICING, SLICES, "replicas = 3", "rename-by-default = false"),
+        put("overlay-bottle", *CAPACITY, {WHOLE: 3}),
+        put("pool-bottle", *LIMITS, {"nodes": 3, WHOLE: 9}),
+        put("pool-bottle", "spec", "template", "spec", "taints", 1, {"key": "team", "effect": "NoSchedule"}),
     ),
     refused(
         MATCHES,

@@ -1,7 +1,11 @@
 """Cases of policies/rules/sharing.py."""
 
+import bottlerocket_settings
+import mig_layouts
 import plugin_configs
 from base import Edit, accepted, drop, like, put, put_head, put_yaml, refused, without
+from cases_limits import replicas
+from cases_mig import both_a100, bottlerocket
 from plugin_configs import BLOCK, CAPACITY, LIMITS, MIG_VALUES, PLUGIN_VALUES, WHOLE, shared, values
 
 RESOLVES, BESIDE, EFFECT = "config-label-resolves", "config-map-beside-operator", "sharing-has-effect"
@@ -9,6 +13,18 @@ NAME, PODS = "slice-name-unambiguous", "slices-fit-pods"
 LABELS = ("spec", "template", "metadata", "labels")
 TAINTS = ("spec", "template", "spec", "taints")
 PLUGIN_LABEL, MIG_LABEL = "nvidia.com/device-plugin.config", "nvidia.com/mig.config"
+TYPES = ("spec", "template", "spec", "requirements", 0, "values")
+GPU_TAINT = {"key": "nvidia.com/gpu", "value": "true", "effect": "NoSchedule"}
+SLICED = (
+    "pool-shared",
+    "pool-mig",
+    "pool-bottle",
+    "overlay-shared",
+    "overlay-mig",
+    "overlay-bottle",
+    "server",
+    "quota",
+)
 SMALL, MIDDLE = "nvidia.com/mig-1g.5gb", "nvidia.com/mig-2g.10gb"
 
 
@@ -50,6 +66,7 @@ def generated(layout: str, capacity: dict[str, int]) -> tuple[Edit, ...]:
 
 CASES = [
     *plugin_configs.CASES,
+    *bottlerocket_settings.CASES,
     refused(
         RESOLVES,
         "a label",
@@ -112,6 +129,17 @@ CASES = [
     ),
     accepted(RESOLVES, "no default layout", put("gpu-operator", *MIG_VALUES, "default", "")),
     accepted(RESOLVES, "no default", put("gpu-operator", *PLUGIN_VALUES, "default", "")),
+    accepted(
+        RESOLVES,
+        "an empty configuration",
+        put("plugin-configs", "data", "spare", ""),
+        put("pool-whole", *LABELS, PLUGIN_LABEL, "spare"),
+    ),
+    accepted(
+        RESOLVES,
+        "a node class of another program",
+        put("pool-whole", "spec", "template", "spec", "nodeClassRef", "name", "elsewhere"),
+    ),
     accepted(RESOLVES, "made by the chart", values({})),
     accepted(RESOLVES, "no layout", put("pool-whole", *LABELS, MIG_LABEL, "all-disabled")),
     accepted(RESOLVES, "Bottlerocket, which has no use for it", put("pool-bottle", *LABELS, PLUGIN_LABEL, "none")),
@@ -186,6 +214,18 @@ CASES = [
     ),
     accepted(
         EFFECT,
+        "on one type of two",
+        mig_layouts.layout(mig_layouts.FOR_40, mig_layouts.FOR_80),
+        *both_a100(),
+        shared(
+            "{renameByDefault: true, failRequestsGreaterThanOne: true, resources: [{name: mig-1g.5gb, replicas: 2}]}"
+        ),
+        put("pool-mig", *LABELS, PLUGIN_LABEL, "spare"),
+        put("overlay-mig", *CAPACITY, {WHOLE: 0, f"{SMALL}.shared": 48, MIDDLE: 16}),
+        put("pool-mig", *LIMITS, f"{SMALL}.shared", 96),
+    ),
+    accepted(
+        EFFECT,
         "the operator's default",
         put("gpu-operator", *PLUGIN_VALUES, "default", "quarter"),
     ),
@@ -218,6 +258,44 @@ CASES = [
         put_yaml("plugin-configs", "plain", "sharing", "timeSlicing", "resources", 0, "replicas", 2),
         put("overlay-plain", *CAPACITY, {WHOLE: 2}),
     ),
+    refused(
+        NAME,
+        "a taint that a second pool has too",
+        *plain_pool({"key": "team", "value": "plain", "effect": "NoSchedule"}),
+        like("pool-other", "pool-whole", put("pool-other", "metadata", "name", "other")),
+        put("pool-other", *TAINTS, 1, {"key": "team", "value": "plain", "effect": "NoSchedule"}),
+        says="as pool other calls whole GPUs",
+    ),
+    refused(NAME, "whole GPUs in the first pool", *plain_pool(), *map(without, SLICED), says="as pool whole calls"),
+    refused(
+        NAME,
+        "on the first type alone",
+        *bottlerocket("7", 56),
+        put("pool-bottle", *TYPES, ["p4d.24xlarge", "p4de.24xlarge"]),
+        drop("pool-bottle", *TAINTS, 1),
+    ),
+    refused(
+        NAME,
+        "on the second type alone",
+        *bottlerocket("1", 56, 'mig.profile."a100.80gb" = "7"'),
+        put("pool-bottle", *TYPES, ["p4d.24xlarge", "p4de.24xlarge"]),
+        put("overlay-bottle", "spec", "requirements", 1, "values", ["p4de.24xlarge"]),
+        drop("pool-bottle", *TAINTS, 1),
+    ),
+    accepted(
+        NAME,
+        "beside a type that nobody knows",
+        *plain_pool(),
+        put("pool-shared", *TYPES, ["g9.xlarge"]),
+        without("pool-whole"),
+        without("training"),
+    ),
+    accepted(
+        NAME,
+        "a taint of its own before the other",
+        *plain_pool(),
+        put("pool-plain", *TAINTS, [{"key": "team", "value": "plain", "effect": "NoSchedule"}, GPU_TAINT]),
+    ),
     accepted(NAME, "a taint of its own", *plain_pool({"key": "team", "value": "plain", "effect": "NoSchedule"})),
     accepted(
         NAME,
@@ -228,6 +306,13 @@ CASES = [
     accepted(NAME, "no whole GPUs beside it", *plain_pool(), without("pool-whole"), without("training")),
     refused(
         PODS, "one more", config={PODS: {"systemPods": 55}}, says="offers 4 slices on a g5.xlarge; allowed: 3, beside"
+    ),
+    refused(
+        PODS,
+        "the second type",
+        *replicas(4, ("g5.4xlarge", "g5g.xlarge")),
+        config={PODS: {"systemPods": 55}},
+        says="offers 4 slices on a g5g.xlarge",
     ),
     accepted(PODS, "as many as there is room for", config={PODS: {"systemPods": 54}}),
     refused(

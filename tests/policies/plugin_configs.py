@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from base import Edit, accepted, also, drop, drop_yaml, put, put_yaml, refused
+from base import Edit, accepted, also, drop_yaml, like, put, put_yaml, refused, without
+from bottlerocket_settings import NVIDIA, SLICES, user_data
+from mig_layouts import no_mig
 
 VALID, IGNORED, ENTRIES = "plugin-config-valid", "plugin-config-ignored-keys", "plugin-config-entries"
-BOTTLE, DOUBLE = "bottlerocket-slicing-valid", "slices-refuse-double-requests"
+DOUBLE = "slices-refuse-double-requests"
 BLOCK = ("sharing", "timeSlicing")
 FIRST = (*BLOCK, "resources", 0)
 CAPACITY, LIMITS = ("spec", "capacity"), ("spec", "limits")
 PLUGIN_VALUES = ("values", "devicePlugin", "config")
 MIG_VALUES = ("values", "migManager", "config")
 SHARED, WHOLE = "nvidia.com/gpu.shared", "nvidia.com/gpu"
-NVIDIA = "[settings.kubelet-device-plugins.nvidia]"
-SLICES = "[settings.kubelet-device-plugins.nvidia.time-slicing]"
 
 
 def tenth(*path_and_value: Any) -> Edit:
@@ -47,10 +47,6 @@ def own_chart(text: str) -> Edit:
     return also("plugin", "kubernetes:helm.sh/v3:Release", {"chart": "nvdp/nvidia-device-plugin", "values": values})
 
 
-def user_data(*lines: str) -> Edit:
-    return put("class-bottle", "spec", "userData", "\n".join(lines))
-
-
 def values(data: dict[str, Any], **more: Any) -> Edit:
     """The chart makes the ConfigMap of what the pools' labels name, and of `data`."""
     whole, quarter = "version: v1", "sharing: {timeSlicing: {renameByDefault: true, failRequestsGreaterThanOne: true, "
@@ -62,6 +58,13 @@ def values(data: dict[str, Any], **more: Any) -> Edit:
 CASES = [
     refused(VALID, "another version", tenth("version", "v2"), says="version to v2; allowed: v1"),
     refused(VALID, "a version that is a number", tenth("version", 1), says="version is 1, not a text"),
+    refused(VALID, "a list of blocks", tenth("sharing", []), says="sharing is [], not an object"),
+    refused(
+        VALID,
+        "the second block",
+        entry("sharing: {timeSlicing: {resources: [{name: gpu, replicas: 4}]}, mps: {}}"),
+        says="sharing.mps: resources is empty",
+    ),
     refused(VALID, "an empty block", tenth(*BLOCK, {}), says="data.tenth.sharing.timeSlicing: resources is empty"),
     refused(VALID, "a block that is null", tenth(*BLOCK, None), says="resources is empty"),
     refused(VALID, "no resources", tenth(*BLOCK, "resources", []), says="resources is empty"),
@@ -72,7 +75,12 @@ CASES = [
     refused(VALID, "a name that ends in a dot", tenth(*FIRST, "name", "gpu."), says="name to nvidia.com/gpu."),
     refused(VALID, "another maker's name", tenth(*FIRST, "name", "amd.com/gpu"), says="nvidia.com/amd.com/gpu"),
     refused(VALID, "a name of 64 characters", tenth(*FIRST, "name", "n" * 53), says="63 characters"),
-    refused(VALID, "no replicas", drop_yaml("plugin-configs", "tenth", *FIRST, "replicas"), says="0].replicas"),
+    refused(
+        VALID,
+        "no replicas",
+        drop_yaml("plugin-configs", "tenth", *FIRST, "replicas"),
+        says="lacks data.tenth.sharing.timeSlicing.resources[0].replicas",
+    ),
     refused(
         VALID,
         "one replica where a pool uses it",
@@ -141,7 +149,8 @@ CASES = [
         entry(
             "flags: {migStrategy: mixed, failOnInitError: true, mpsRoot: /run, nvidiaDriverRoot: /, nvidiaDevRoot: /, "
             "gdrcopyEnabled: false, gdsEnabled: false, mofedEnabled: false, useNodeFeatureAPI: true, "
-            "deviceDiscoveryStrategy: tegra, plugin: {passDeviceSpecs: false, deviceListStrategy: [cdi-cri, envvar], "
+            "deviceDiscoveryStrategy: tegra, plugin: {passDeviceSpecs: false, deviceListStrategy: "
+            "[cdi-cri, cdi-annotations, volume-mounts], "
             "deviceIDStrategy: index, cdiAnnotationPrefix: x/, nvidiaCTKPath: /, containerDriverRoot: /, "
             "sharedDevicesAllocationPolicy: packed}, gfd: {oneshot: false, noTimestamp: true, sleepInterval: 1m, "
             "outputFile: /x, machineTypeFile: /y}}\nimex: {channelIDs: [0], required: false}\nresources: {}"
@@ -180,6 +189,24 @@ CASES = [
         ),
         says="resources[1].count",
     ),
+    refused(
+        IGNORED,
+        "a name for the second resource's slices",
+        shared(
+            "{failRequestsGreaterThanOne: true, resources: [{name: gpu, replicas: 2}, "
+            "{name: mig-1g.5gb, replicas: 2, rename: a}]}"
+        ),
+        says="resources[1].rename, which the plugin ignores",
+    ),
+    refused(
+        IGNORED,
+        "time-slicing beside MPS, which wins",
+        *no_mig(),
+        put("gpu-operator", "values", "mig", "strategy", "none"),
+        put_yaml("plugin-configs", "quarter", "sharing", "mps", {"resources": [{"name": "gpu", "replicas": 2}]}),
+        put_yaml("plugin-configs", "quarter", "sharing", "mps", "renameByDefault", True),
+        put("overlay-shared", *CAPACITY, SHARED, 2),
+    ),
     refused(IGNORED, "a flag", tenth("flags", "strategy", "mixed"), says="flags.strategy"),
     refused(IGNORED, "a flag of the plugin", tenth("flags", "plugin", "policy", "packed"), says="flags.plugin.policy"),
     refused(IGNORED, "a flag of discovery", tenth("flags", "gfd", "interval", "1m"), says="flags.gfd.interval"),
@@ -190,7 +217,12 @@ CASES = [
         tenth("resources", {"gpus": [{"pattern": "*", "name": "gpu"}]}),
         says="data.tenth.resources",
     ),
-    refused(IGNORED, "a name for the slices", tenth(*FIRST, "rename", "nvidia.com/slice"), says="rename, which"),
+    refused(
+        IGNORED,
+        "a name for the slices",
+        tenth(*FIRST, "rename", "nvidia.com/slice"),
+        says="rename, which the plugin ignores",
+    ),
     refused(IGNORED, "some devices", tenth(*FIRST, "devices", [0, 1]), says="it shares all devices"),
     refused(IGNORED, "a number of devices", tenth(*FIRST, "devices", 2), says="resources[0].devices"),
     accepted(IGNORED, "all devices", tenth(*FIRST, "devices", "all")),
@@ -218,6 +250,13 @@ CASES = [
     ),
     accepted(IGNORED, "no values for it to make", put("gpu-operator", *PLUGIN_VALUES, "data", {})),
     refused(ENTRIES, "a text", entry("hello"), says="holds data.spare, which is no YAML object"),
+    refused(ENTRIES, "the first entry", put("plugin-configs", "data", "whole", "hello"), says="holds data.whole"),
+    refused(
+        ENTRIES,
+        "behind another ConfigMap",
+        like("plugin-last", "plugin-configs", put("plugin-last", "data", "spare", "hello")),
+        without("plugin-configs"),
+    ),
     refused(ENTRIES, "no YAML", entry("a: [b"), says="no YAML object"),
     refused(ENTRIES, "a list", entry("[version, v1]"), says="no YAML object"),
     refused(ENTRIES, "a version alone", entry("version: v2"), says="data.spare.version to v2"),
@@ -225,121 +264,6 @@ CASES = [
     accepted(ENTRIES, "nothing", entry(" \n")),
     accepted(ENTRIES, "an empty object", entry("{}")),
     accepted(ENTRIES, "in another ConfigMap", elsewhere("hello")),
-    refused(BOTTLE, "no TOML", user_data("replicas: 4"), says="has user data that is no TOML"),
-    refused(
-        BOTTLE, "no strategy", user_data(SLICES, "replicas = 3"), says="no effect: device-sharing-strategy is none"
-    ),
-    refused(
-        BOTTLE,
-        "another strategy",
-        user_data(NVIDIA, 'device-sharing-strategy = "timeslicing"'),
-        says="to 'timeslicing'; allowed: none, time-slicing, mps",
-    ),
-    refused(
-        BOTTLE,
-        "another strategy's table",
-        user_data(NVIDIA, 'device-sharing-strategy = "mps"', SLICES, "replicas = 3"),
-        says="time-slicing, which has no effect: device-sharing-strategy is mps",
-    ),
-    refused(BOTTLE, "a table of MPS", user_data(NVIDIA, "mps.replicas = 3"), says="mps, which has no effect"),
-    refused(
-        BOTTLE,
-        "a table of MIG",
-        user_data(NVIDIA, 'mig.profile."a100.40gb" = "3"'),
-        says="device-partitioning-strategy is none",
-    ),
-    refused(
-        BOTTLE,
-        "another partitioning",
-        user_data(NVIDIA, 'device-partitioning-strategy = "mixed"'),
-        says="to 'mixed'; allowed: none, mig",
-    ),
-    refused(
-        BOTTLE,
-        "MPS with MIG",
-        user_data(NVIDIA, 'device-sharing-strategy = "mps"', 'device-partitioning-strategy = "mig"'),
-        says="combines MPS with MIG",
-    ),
-    refused(
-        BOTTLE, "an unknown key", user_data(NVIDIA, "replicas = 3"), says="nvidia.replicas, which Bottlerocket does"
-    ),
-    refused(
-        BOTTLE,
-        "an unknown key below",
-        user_data(NVIDIA, 'device-sharing-strategy = "time-slicing"', SLICES, "rename = true"),
-        says="time-slicing.rename, which Bottlerocket does not know",
-    ),
-    refused(
-        BOTTLE,
-        "MPS that cannot refuse",
-        user_data(NVIDIA, 'device-sharing-strategy = "mps"', "mps.fail-requests-greater-than-one = true"),
-        says="mps.fail-requests-greater-than-one, which",
-    ),
-    refused(
-        BOTTLE,
-        "an unknown key of MIG",
-        user_data(NVIDIA, 'device-partitioning-strategy = "mig"', 'mig.profiles = "3"'),
-        says="(did you mean profile?)",
-    ),
-    refused(
-        BOTTLE,
-        "one replica",
-        user_data(NVIDIA, 'device-sharing-strategy = "time-slicing"', SLICES, "replicas = 1"),
-        says="replicas to '1'; allowed: a whole number, 2 or more",
-    ),
-    refused(
-        BOTTLE,
-        "replicas of MPS as a text",
-        user_data(NVIDIA, 'device-sharing-strategy = "mps"', 'mps.replicas = "3"'),
-        says="replicas to '3'",
-    ),
-    refused(
-        BOTTLE,
-        "a switch as a text",
-        user_data(NVIDIA, 'device-sharing-strategy = "time-slicing"', SLICES, 'rename-by-default = "yes"'),
-        says="rename-by-default is 'yes', not true or false",
-    ),
-    refused(
-        BOTTLE,
-        "a profile that is a number",
-        user_data(NVIDIA, 'device-partitioning-strategy = "mig"', 'mig.profile."a100.40gb" = 3'),
-        says="is 3, not a text",
-    ),
-    accepted(
-        BOTTLE,
-        "other settings besides",
-        user_data(
-            "[settings.kubernetes]",
-            "max-pods = 58",
-            NVIDIA,
-            'device-id-strategy = "index"',
-            'device-list-strategy = "volume-mounts"',
-            "pass-device-specs = true",
-            'device-partitioning-strategy = "none"',
-            'device-sharing-strategy = "time-slicing"',
-            SLICES,
-            "replicas = 3",
-        ),
-    ),
-    accepted(
-        BOTTLE,
-        "MPS",
-        user_data(NVIDIA, 'device-sharing-strategy = "mps"', "mps = {replicas = 3, rename-by-default = true}"),
-    ),
-    accepted(
-        BOTTLE,
-        "two replicas, without a number",
-        user_data(NVIDIA, 'device-sharing-strategy = "mps"'),
-        put("overlay-bottle", *CAPACITY, SHARED, 2),
-    ),
-    accepted(
-        BOTTLE,
-        "no settings at all",
-        drop("class-bottle", "spec", "userData"),
-        put("overlay-bottle", *CAPACITY, {WHOLE: 1}),
-        put("pool-bottle", *LIMITS, {"nodes": 3, WHOLE: 3}),
-    ),
-    accepted(BOTTLE, "another OS", put("class-shared", "spec", "userData", "#!/bin/sh")),
     refused(DOUBLE, "false", put_yaml("plugin-configs", "quarter", *BLOCK, "failRequestsGreaterThanOne", False)),
     refused(
         DOUBLE,
@@ -372,6 +296,18 @@ CASES = [
             "fail-requests-greater-than-one = false",
         ),
         says="failRequestsGreaterThanOne to true in userData",
+    ),
+    accepted(
+        DOUBLE,
+        "what another OS makes nothing of",
+        put(
+            "class-shared",
+            "spec",
+            "userData",
+            "\n".join(
+                (NVIDIA, 'device-sharing-strategy = "time-slicing"', SLICES, "fail-requests-greater-than-one = false")
+            ),
+        ),
     ),
     accepted(
         DOUBLE,
