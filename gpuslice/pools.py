@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from gpuslice.catalog import GpuModel, InstanceType, instance_types, mig_profiles
+from gpuslice.reserves import CONTEXT_RESERVE_MIB, slice_memory_mib
 from gpuslice.settings import Exclusive, Mig, Mps, PoolSettings, Replicated
 from gpuslice.sharing import mig
 
@@ -23,12 +24,6 @@ MANAGED_BY = {"app.kubernetes.io/managed-by": "gpu-slicing"}
 PLUGIN_LABEL = "nvidia.com/device-plugin.config"
 MIG_LABEL = "nvidia.com/mig.config"
 EXCLUSIVE_CONFIG = "exclusive"
-CONTEXT_RESERVE_MIB = 512
-"""GPU memory that the CUDA context of one process takes: 0.2 to 0.5 GiB, counted at the upper end."""
-DAEMON_PODS = 10
-"""System pods on a GPU node: aws-node, kube-proxy, pod identity agent, EBS CSI, NFD worker, device plugin, GPU feature
-discovery, DCGM exporter, MIG manager, operator validator."""
-
 Taint = dict[str, str]
 Isolation = Literal["none", "hardware"]
 
@@ -228,11 +223,6 @@ BOTTLEROCKET_LABELS = {
 def replicas_config_name(mode: str, replicas: int, rename: bool) -> str:
     """`time-slicing-4`, or `time-slicing-4-plain` where the slices keep the name `nvidia.com/gpu`."""
     return f"{mode}-{replicas}" + ("" if rename else "-plain")
-
-
-def slice_memory_mib(gpu_memory_mib: int, replicas: int) -> int:
-    """Memory that one of `replicas` tenants of a GPU can count on, in MiB, less its CUDA context."""
-    return gpu_memory_mib // replicas - CONTEXT_RESERVE_MIB
 
 
 def _toleration(taint: Taint) -> Taint:

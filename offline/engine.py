@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from gpuslice.project import cache_directory, policy_config
 from gpuslice.settings import Settings
@@ -22,7 +23,10 @@ PRIVATE_ENDPOINT = (
     " or set cluster.endpoint.public: true with the publicCidrs of your own network."
 )
 POLICY_VIOLATION = 5
-"""The CLI's exit code where a mandatory policy is violated (pulumi/pulumi sdk/go/common/util/cmdutil/exit.go)."""
+"""The CLI's exit code where a mandatory policy is violated (pulumi/pulumi sdk/go/common/util/cmdutil/exit.go).
+
+Only where the program had ended by then: a program that the engine stops in the middle makes it a plain 1.
+"""
 PASSPHRASE = (
     "If it speaks of an incorrect passphrase: the stack file has the encryptionsalt of another state. Remove that line,"
     " or give the passphrase of that state in PULUMI_CONFIG_PASSPHRASE."
@@ -77,6 +81,13 @@ def policy_flags(root: Path, stack: str) -> list[str]:
     return ["--policy-pack", str(root / "policies"), *(["--policy-pack-config", str(config)] if config else [])]
 
 
+def mandatory_violation(log: Path) -> bool:
+    """Whether an event log of the engine tells of a mandatory policy that was violated."""
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    events = (json.loads(line).get("policyEvent") or {} for line in lines)
+    return any(event.get("enforcementLevel") == "mandatory" for event in events)
+
+
 @dataclass(frozen=True)
 class _Engine:
     """The CLI on one stack."""
@@ -99,9 +110,13 @@ class _Engine:
 
     def shown(self, command: str, *flags: str) -> None:
         """The command with its output on this terminal."""
-        arguments = self._command(command, "--stack", self.settings.stack, *flags)
-        code = subprocess.run(arguments, env=self._environment).returncode
-        if code == POLICY_VIOLATION:
+        with TemporaryDirectory() as folder:
+            log = Path(folder) / "events.json"
+            arguments = self._command(command, "--stack", self.settings.stack, *flags, "--event-log", str(log))
+            # The CLI knows the flag only with this variable.
+            code = subprocess.run(arguments, env={**self._environment, "PULUMI_DEBUG_COMMANDS": "true"}).returncode
+            violated = code and (code == POLICY_VIOLATION or mandatory_violation(log))
+        if violated:
             raise PolicyRefused(f"pulumi {command}: a mandatory policy is violated (see above); nothing was deployed")
         if code:
             hint = "" if self.settings.cluster.endpoint.public else f" {PRIVATE_ENDPOINT}"

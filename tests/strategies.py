@@ -5,7 +5,7 @@ import re
 from hypothesis import strategies as st
 
 from gpuslice.catalog import instance_types
-from gpuslice.pools import DAEMON_PODS, slice_memory_mib
+from gpuslice.reserves import DAEMON_PODS, slice_memory_mib
 from gpuslice.sharing.mig import layouts
 
 TYPES = instance_types()

@@ -9,8 +9,8 @@ from gpuslice import fields as f
 from gpuslice.catalog import InstanceType, instance_types, mig_gpus, mig_profiles, versions
 from gpuslice.checks.repeated import repeated
 from gpuslice.fields import nearest
-from gpuslice.pools import DAEMON_PODS, slice_memory_mib
 from gpuslice.problems import Problem, join, shown
+from gpuslice.reserves import DAEMON_PODS, slice_memory_mib
 from gpuslice.settings import MAX_REPLICAS, Exclusive, Mig, Mps, PoolSettings, Replicated
 from gpuslice.sharing.mig import MigLayoutError, place
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -143,10 +144,10 @@ def test_a_mandatory_violation_is_exit_1_and_nothing_is_deployed(clone: Clone, c
 
 
 def test_a_configuration_of_the_pack_reaches_the_engine(clone: Clone) -> None:
-    raised = json.dumps({"replicas-within-cap": {"maxReplicas": {"t4": 8}}, "slice-memory-floor": "disabled"})
+    raised = '"replicas-within-cap": {"maxReplicas": {"t4": 8}}, "slice-memory-floor": "disabled"'
     with (
         edited(clone, "Pulumi.prod.yaml", "replicas: 4", "replicas: 8"),
-        edited(clone, "policies.prod.json", "{}", raised),
+        edited(clone, "policies.prod.json", '"all": "mandatory"', raised),
     ):
         run = clone.gpuslice("preview", "--stack", "prod", "--engine", "auto")
     assert run.returncode == 0, run.stdout + run.stderr
@@ -160,7 +161,7 @@ def test_up_and_down(clone: Clone) -> None:
         replaced = clone.gpuslice("up", "--stack", "dev", PULUMI_OPTION_YES="true")
     assert replaced.returncode == 1, replaced.stdout + replaced.stderr
     assert "mandatory no-replacement-without-break-glass" in replaced.stderr
-    assert "Cluster cluster: would be replaced" in replaced.stderr
+    assert re.search(r"^    Cluster \S+: would be replaced", replaced.stderr, re.MULTILINE), replaced.stderr
     assert not clone.done("delete")
     fault = "delete kubernetes:karpenter.sh/v1:NodePool t4-shared"
     failed = clone.gpuslice("down", "--stack", "dev", PULUMI_OPTION_YES="true", FAKE_PROVIDER_FAULT=fault)

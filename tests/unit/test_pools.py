@@ -6,7 +6,8 @@ from fractions import Fraction
 import pytest
 
 from gpuslice.catalog import instance_types
-from gpuslice.pools import CONTEXT_RESERVE_MIB, Pool, SliceResource, warnings
+from gpuslice.pools import Pool, SliceResource, warnings
+from gpuslice.reserves import CONTEXT_RESERVE_MIB
 from tests.helpers import MIG, SHARED, WHOLE, pool
 
 T4_MIB = 16384
