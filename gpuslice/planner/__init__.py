@@ -1,0 +1,1 @@
+"""Workloads to the cheapest pools: what a GPU plan costs, saves and must not promise."""

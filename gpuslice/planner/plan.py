@@ -1,0 +1,186 @@
+"""The plan: the cheapest nodes for a request, beside what the same workloads cost on whole GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, Decimal
+from importlib.util import find_spec
+
+from gpuslice.catalog import InstanceType, instance_types
+from gpuslice.catalog.prices import PriceTable, on_demand, read_price_table
+from gpuslice.planner import greedy
+from gpuslice.planner.errors import InputError
+from gpuslice.planner.guards import Gpu, refusal
+from gpuslice.planner.model import MILLION, Workload
+from gpuslice.planner.offers import Catalogue, Hardware, NodeKind, WorkloadClass, catalogue, classes
+from gpuslice.planner.options import Options, Request
+from gpuslice.planner.solver import Solution
+
+_MOST_YIELDS = 20_000
+_MOST_DEMANDS = 400
+"""Up to these sizes the automatic choice of method is the exact one."""
+
+
+@dataclass(frozen=True)
+class Unplaced:
+    """A workload that fits nowhere, and why."""
+
+    workload: Workload
+    reason: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One way to buy: the nodes of a solution, with what they were chosen from."""
+
+    catalogue: Catalogue
+    solution: Solution
+    exact: bool
+
+    @property
+    def nodes(self) -> int:
+        return sum(node.copies for node in self.solution.nodes)
+
+    def by_type(self) -> dict[str, int]:
+        """Instance type to nodes, by name."""
+        found: dict[str, int] = {}
+        for node in self.solution.nodes:
+            name = self.catalogue.kinds[node.offer].hardware.kind.name
+            found[name] = found.get(name, 0) + node.copies
+        return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Costs in millionths of a dollar per hour. `headroom`: the same workloads with efficiency as a limit."""
+
+    request: Request
+    prices: PriceTable
+    park: tuple[Hardware, ...]
+    before: Answer
+    after: Answer
+    headroom: Answer
+    unplaced: tuple[Unplaced, ...]
+    unpriced: tuple[str, ...]
+    """Candidates that have no price in the region."""
+    not_candidates: tuple[tuple[str, str], ...]
+    """Types that were not looked at, unless named, and why."""
+
+
+def plan(request: Request) -> Plan:
+    """The plan of a request. Raises InputError where there is nothing to choose from."""
+    request = replace(request, workloads=tuple(sorted(request.workloads, key=lambda w: w.name)))
+    options = request.options
+    prices = _prices(options)
+    kinds, skipped = _candidates(request)
+    park = tuple(Hardware(kind, _millionths(prices, kind, options)) for kind in kinds if prices.of(kind.name))
+    unpriced = tuple(kind.name for kind in kinds if not prices.of(kind.name))
+    if not park:
+        raise InputError([f"no candidate has a price in {options.region}: {', '.join(unpriced)}"])
+    found = classes(request.workloads, park, options)
+    after = answer(request.workloads, found, park, options)
+    unplaced = _unplaced(request, after.catalogue.left_out, park)
+    before = answer(request.workloads, after.catalogue.classes, park, options, ("exclusive",))
+    return Plan(
+        request, prices, park, before, after, _headroom(request, park, after), unplaced, unpriced, tuple(skipped)
+    )
+
+
+def _headroom(request: Request, park: Sequence[Hardware], after: Answer) -> Answer:
+    if request.options.headroom == "require":
+        return after
+    options = replace(request.options, headroom="require")
+    return answer(request.workloads, classes(request.workloads, park, options), park, options)
+
+
+def answer(
+    workloads: Sequence[Workload],
+    found: Sequence[WorkloadClass],
+    park: Sequence[Hardware],
+    options: Options,
+    modes: Sequence[str] = ("exclusive", "time-slicing", "mig"),
+) -> Answer:
+    """The cheapest nodes that were found for some classes, with some modes."""
+    bought = catalogue(workloads, found, park, modes)
+    exact = _exactly(bought, options)
+    if not exact:
+        return Answer(bought, greedy.solve(bought.market), False)
+    from gpuslice.planner import exact as method
+
+    return Answer(bought, method.solve(bought.market, options.seconds), True)
+
+
+def _exactly(bought: Catalogue, options: Options) -> bool:
+    if options.method != "auto":
+        if options.method == "exact" and find_spec("highspy") is None:
+            raise InputError(["the exact method needs the Python package highspy. Allowed: --method greedy"])
+        return options.method == "exact"
+    demands = bought.market.demands
+    small = len(demands) <= _MOST_DEMANDS and sum(len(demand.yields) for demand in demands) <= _MOST_YIELDS
+    return small and find_spec("highspy") is not None
+
+
+def _prices(options: Options) -> PriceTable:
+    if options.price_table is not None:
+        return read_price_table(options.price_table, options.region)
+    return on_demand(options.region)
+
+
+def _millionths(prices: PriceTable, kind: InstanceType, options: Options) -> int:
+    price = prices.of(kind.name)
+    assert price is not None
+    return int((price * Decimal(str(options.price_factor)) * MILLION).to_integral_value(ROUND_CEILING))
+
+
+def _candidates(request: Request) -> tuple[list[InstanceType], list[tuple[str, str]]]:
+    """The instance types to choose from, and those of the catalogue that are left out unless they are named."""
+    known = instance_types()
+    if request.candidates is not None:
+        return [known[name] for name in request.candidates], []
+    kinds, skipped = [], []
+    for kind in known.values():
+        reason = _not_by_default(kind)
+        if reason:
+            skipped.append((kind.name, reason))
+        else:
+            kinds.append(kind)
+    return kinds, skipped
+
+
+def _not_by_default(kind: InstanceType) -> str:
+    if kind.architecture == "arm64":
+        return "arm64: images for amd64 do not run on it"
+    return "a fraction of a GPU, whose driver is NVIDIA's GRID driver" if kind.fractional else ""
+
+
+def _unplaced(request: Request, left_out: Iterable[WorkloadClass], park: Sequence[Hardware]) -> tuple[Unplaced, ...]:
+    numbers = sorted(member for cls in left_out for member in cls.members)
+    workloads = [request.workloads[number] for number in numbers]
+    return tuple(Unplaced(w, nowhere(w, park, request.options)) for w in workloads)
+
+
+def nowhere(workload: Workload, park: Sequence[Hardware], options: Options) -> str:
+    """Why a workload fits on no candidate: the reason of the candidate that has most of what it wants."""
+    best = max(park, key=lambda h: (h.gpu.compute * h.gpu.memory_mib, h.room, h.kind.name))
+    reasons = dict.fromkeys(no_node(workload, hardware, options) for hardware in (best, *park))
+    reasons.pop("", None)
+    first = next(iter(reasons), "no way of sharing suits it")
+    more = len(park) - 1
+    return first + (f"; nor do {more} other candidates suit it" if more else "")
+
+
+def no_node(workload: Workload, hardware: Hardware, options: Options) -> str:
+    """Why a workload does not even fit alone onto a node of a type; empty where it does."""
+    reason = refusal(workload, hardware.gpu, "exclusive", options)
+    if reason:
+        return reason
+    for what, need, room in zip(
+        ("millicores", "MiB of memory"), (workload.cpu_milli, workload.ram_mib), hardware.room, strict=False
+    ):
+        if need > room:
+            return f"asks for {need} {what}; {hardware.kind.name} has {room} for pods"
+    return ""
+
+
+__all__ = ["Answer", "Gpu", "NodeKind", "Plan", "Unplaced", "answer", "no_node", "nowhere", "plan"]

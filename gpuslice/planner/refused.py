@@ -1,0 +1,96 @@
+"""Why each way of sharing that a plan does not take was refused, for each kind of workload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gpuslice.planner.guards import refusal
+from gpuslice.planner.model import MILLION, Workload
+from gpuslice.planner.offers import Hardware, NodeKind
+from gpuslice.planner.options import Options
+from gpuslice.planner.plan import Plan, no_node
+
+ALTERNATIVES = ("time-slicing", "mig", "exclusive")
+_MPS = (
+    "NVIDIA's device plugin calls MPS experimental, and a fault of one client can end the others: it is not planned."
+    " A pool may still be set to it by hand"
+)
+_MOST_NAMES = 20
+_MOST_CLASSES = 200
+
+
+@dataclass(frozen=True)
+class Refused:
+    workloads: tuple[str, ...]
+    alternative: str
+    reason: str
+
+
+def refused(plan: Plan) -> list[Refused]:
+    """For each kind of workload that is placed, each alternative that none of its pods takes, and why."""
+    found: dict[tuple[str, str], list[str]] = {}
+    taken = _taken(plan)
+    market = plan.after.catalogue.market
+    for number, cls in enumerate(plan.after.catalogue.classes[:_MOST_CLASSES]):
+        names = [plan.request.workloads[member].name for member in cls.members[:_MOST_NAMES]]
+        workload = plan.request.workloads[cls.members[0]]
+        paid = max(market.unit_price(market.demands[number], slot) for slot in taken[number])
+        modes = {plan.after.catalogue.kinds[offer].mode for offer, _ in taken[number]}
+        for mode in (m for m in ALTERNATIVES if m not in modes):
+            found.setdefault((mode, _reason(plan, workload, number, mode, paid)), []).extend(names)
+    entries = [Refused(tuple(sorted(names)), mode, reason) for (mode, reason), names in found.items()]
+    everybody = tuple(sorted({name for entry in entries for name in entry.workloads}))
+    if everybody:
+        entries.append(Refused(everybody, "mps", _MPS))
+    return sorted(entries, key=lambda entry: (entry.workloads, entry.alternative, entry.reason))
+
+
+def _taken(plan: Plan) -> dict[int, list[tuple[int, str]]]:
+    slots: dict[int, list[tuple[int, str]]] = {}
+    for node in plan.after.solution.nodes:
+        for number, kind in node.takes:
+            slots.setdefault(number, []).append((node.offer, kind))
+    return slots
+
+
+def _reason(plan: Plan, workload: Workload, number: int, mode: str, paid: float) -> str:
+    kinds, market = plan.after.catalogue.kinds, plan.after.catalogue.market
+    demand = market.demands[number]
+    prices = [
+        (market.unit_price(demand, slot), kinds[slot[0]]) for slot in demand.yields if kinds[slot[0]].mode == mode
+    ]
+    if prices:
+        price, kind = min(prices, key=lambda pair: (pair[0], pair[1].hardware.kind.name))
+        return _dearer(price, kind, paid)
+    suits = [h for h in plan.park if not refusal(workload, h.gpu, mode, plan.request.options)]
+    alone = [h for h in suits if not no_node(workload, h, plan.request.options)]
+    if alone and mode == "exclusive":
+        price, name = min((_whole_price(h, workload), h.kind.name) for h in alone)
+        return f"at best ${price / MILLION:,.4f} per pod and hour, on {name}, against ${paid / MILLION:,.4f}"
+    if alone:
+        names = ", ".join(sorted({h.kind.name for h in alone})[:3])
+        return f"suits on {names}, but something else costs no more there, whatever is asked for"
+    return _impossible(plan.park, workload, mode, plan.request.options)
+
+
+def _whole_price(hardware: Hardware, workload: Workload) -> float:
+    needs = (workload.cpu_milli, workload.ram_mib, 1)
+    rooms = (room // need for room, need in zip(hardware.room, needs, strict=True) if need)
+    return hardware.price / min(hardware.kind.devices, *rooms)
+
+
+def _dearer(price: float, kind: NodeKind, paid: float) -> str:
+    name, each = kind.hardware.kind.name, price / MILLION
+    if price >= paid:
+        return f"at best ${each:,.4f} per pod and hour, on {name}, against ${paid / MILLION:,.4f}"
+    nodes = kind.hardware.price / MILLION
+    return f"${each:,.4f} per pod and hour on a full {name}, but a node costs ${nodes:,.3f} and there are too few pods"
+
+
+def _impossible(park: Sequence[Hardware], workload: Workload, mode: str, options: Options) -> str:
+    reasons = dict.fromkeys(refusal(workload, h.gpu, mode, options) or no_node(workload, h, options) for h in park)
+    reasons.pop("", None)
+    shown = list(reasons)[:3]
+    more = len(reasons) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more reasons" if more else "")

@@ -1,0 +1,131 @@
+"""A plan for a person at a terminal, in 80 columns where names allow it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
+from typing import Any
+
+_WIDTH = 100
+_MOST_ROWS = 40
+
+
+def lines(answer: Mapping[str, Any]) -> list[str]:
+    """The answer (`gpuslice.planner.answer.as_json`) in lines: what is saved first, what to mind next."""
+    found = [*_bill(answer), ""]
+    for warning in answer["warnings"]:
+        found += wrap(f"Warning: {warning}.", _WIDTH, subsequent_indent="  ")
+    if answer["warnings"]:
+        found.append("")
+    found += [*_pools(answer["pools"]), "", *_placements(answer["placements"], answer["nodes"])]
+    found += _unplaced(answer["unplaced"])
+    found += ["", "Not taken"]
+    for entry in answer["refused"]:
+        text = f"{_names(entry['workloads'])}: no {entry['alternative']}: {entry['reason']}."
+        found += wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return [*found, "", *_basis(answer)]
+
+
+def _bill(answer: Mapping[str, Any]) -> list[str]:
+    rows = [("before, whole GPUs", answer["before"]), ("after, with this plan", answer["after"])]
+    if answer["withHeadroom"]["usdPerHour"] != answer["after"]["usdPerHour"]:
+        rows.append((f"at {answer['withHeadroom']['efficiency']:.2f} efficiency", answer["withHeadroom"]))
+    rows.append(("no plan costs less than", answer["lowerBound"]))
+    table = [[name, _hour(row), _month(row), *_nodes(row)] for name, row in rows]
+    saved = answer["savings"]
+    table.append(["saved", _hour(saved), _month(saved), f"{saved['fraction']:.0%}", ""])
+    return _table(["", "$/hour", "$/month", "nodes", "of type"], table, left=(0, 4))
+
+
+def _hour(row: Mapping[str, Any]) -> str:
+    return f"{row['usdPerHour']:,.3f}"
+
+
+def _month(row: Mapping[str, Any]) -> str:
+    return f"{row['usdPerMonth']:,.2f}"
+
+
+def _nodes(row: Mapping[str, Any]) -> list[str]:
+    if "nodes" not in row:
+        return ["", ""]
+    return [f"{row['nodes']:,}", ", ".join(f"{n} x {t}" for t, n in row["instanceTypes"].items())]
+
+
+def _pools(pools: Sequence[Mapping[str, Any]]) -> list[str]:
+    table = []
+    for pool in pools:
+        for resource, row in pool["resources"].items():
+            slots = row["perNode"] * pool["nodes"]
+            table.append(
+                [
+                    pool["name"],
+                    f"{pool['nodes']} x {pool['instanceType']}",
+                    resource,
+                    f"{row['used']}/{slots}",
+                    f"{row['memoryMiB']:,}",
+                    f"{pool['headroom']:.0%}",
+                    _month(pool),
+                ]
+            )
+    head = ["pool", "nodes", "a pod asks for", "used", "MiB", "room", "$/month"]
+    return _table(head, _only_changes(table), left=(0, 1, 2))
+
+
+def _only_changes(table: list[list[str]]) -> list[list[str]]:
+    """A pool's name and cost once, where it has several resources."""
+    seen: set[str] = set()
+    shown = []
+    for row in table:
+        shown.append(["", "", *row[2:5], "", ""] if row[0] in seen else row)
+        seen.add(row[0])
+    return shown
+
+
+def _placements(placements: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    pool_of = {node["name"]: node["pool"] for node in nodes}
+    counts: dict[tuple[str, str, str], int] = {}
+    for entry in placements:
+        key = (entry["workload"], pool_of[entry["node"]], entry["resource"])
+        counts[key] = counts.get(key, 0) + entry["count"]
+    rows = [[workload, f"{count}", pool, resource] for (workload, pool, resource), count in sorted(counts.items())]
+    shown = _table(["workload", "pods", "pool", "resource"], rows[:_MOST_ROWS], left=(0, 2, 3))
+    more = len(rows) - _MOST_ROWS
+    return [*shown, *([f"... and {more} more; all of them with --json"] if more > 0 else [])]
+
+
+def _unplaced(unplaced: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not unplaced:
+        return []
+    found = ["", "Fits nowhere"]
+    for entry in unplaced[:_MOST_ROWS]:
+        text = f"{entry['workload']} ({entry['count']} pods): {entry['reason']}."
+        found += wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")
+    more = len(unplaced) - _MOST_ROWS
+    return [*found, *([f"  ... and {more} more; all of them with --json"] if more > 0 else [])]
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _basis(answer: Mapping[str, Any]) -> list[str]:
+    prices, options = answer["prices"], answer["options"]
+    factor = "" if prices["basis"] == "on-demand" else f" at {prices['factor']:g} of on demand"
+    dated = f" of {prices['date']}" if prices["date"] else ""
+    proof = "the cheapest plan there is" if not answer["gap"] else f"at most {answer['gap']:.1%} from the cheapest"
+    text = (
+        f"Prices: {prices['basis']}{factor}, {prices['region']}{dated}, from {prices['source']};"
+        f" a month has {prices['hoursPerMonth']} hours. Method: {options['method']}, proven {proof} under these rules."
+    )
+    return wrap(text, _WIDTH, break_on_hyphens=False)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
+    """Columns as wide as their longest cell; those in `left` from the left, numbers from the right."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = (c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        return "  ".join(cells).rstrip()
+
+    return [line(head), line(["-" * width for width in widths]), *(line(row) for row in rows)]

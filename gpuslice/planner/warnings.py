@@ -1,0 +1,102 @@
+"""What somebody who acts on a plan should know: allowed, but not as good as it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from gpuslice.planner.model import MILLION, Workload
+from gpuslice.planner.plan import Plan
+from gpuslice.planner.pools import PlannedPool, shortfall
+
+PACK_REPLICAS = 4
+"""What the policy pack allows unless it is told otherwise (`replicas-within-cap`)."""
+_NAMES = 5
+
+
+def warnings(plan: Plan, pools: Sequence[PlannedPool]) -> list[str]:
+    """One sentence each, the dearest mistake first."""
+    found = [*_unplaced(plan), *_headroom(plan, pools), *plan.request.notes, *_unknown_gpu(plan), *_unknown_room(plan)]
+    return [*found, *_replicas(pools), *_isolation(plan, pools), *_prices(plan), *_proof(plan)]
+
+
+def names(workloads: Iterable[Workload]) -> str:
+    """The first few names, and how many more there are."""
+    all_names = [w.name for w in workloads]
+    more = len(all_names) - _NAMES
+    return ", ".join(all_names[:_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _unplaced(plan: Plan) -> list[str]:
+    if not plan.unplaced:
+        return []
+    return [f"fits nowhere, and is in no figure: {names(u.workload for u in plan.unplaced)}"]
+
+
+def _headroom(plan: Plan, pools: Sequence[PlannedPool]) -> list[str]:
+    short, pool = shortfall(pools, plan.request.options.efficiency)
+    if pool is None or short <= 0:
+        return []
+    efficiency = plan.request.options.efficiency / MILLION
+    nodes, month = plan.headroom.nodes, plan.headroom.solution.cost * plan.request.options.hours_per_month / MILLION
+    return [
+        (
+            f"no head-room: at {efficiency:.2f} efficiency of time-slicing, pool {pool.name} is {short:.0%} short when"
+            f" the {pool.kind.replicas} pods of a GPU are busy at once; with head-room it takes {nodes} nodes"
+            f" and ${month:,.2f} a month (--headroom require)"
+        )
+    ]
+
+
+def _unknown_gpu(plan: Plan) -> list[str]:
+    models = {hardware.gpu.key for hardware in plan.park}
+    without = [w for w in plan.request.workloads if w.gpu is None]
+    if not without or len(models) < 2:
+        return []
+    return [f"no GPU model is given for {names(without)}: its use counts the same on every model"]
+
+
+def _unknown_room(plan: Plan) -> list[str]:
+    without = [w for w in plan.request.workloads if not (w.cpu_milli and w.ram_mib)]
+    return [f"no CPU or memory is given for {names(without)}: nodes may be too small for it"] if without else []
+
+
+def _replicas(pools: Sequence[PlannedPool]) -> list[str]:
+    over = [p.name for p in pools if p.kind.mode == "time-slicing" and p.kind.replicas > PACK_REPLICAS]
+    if not over:
+        return []
+    return [
+        (
+            f"more than {PACK_REPLICAS} replicas in {', '.join(over[:_NAMES])}: the policy pack refuses that unless"
+            " maxReplicas of replicas-within-cap is raised (docs/policies.md)"
+        )
+    ]
+
+
+def _isolation(plan: Plan, pools: Sequence[PlannedPool]) -> list[str]:
+    wanted = any(w.isolation == "hardware" for pool in pools for w, _ in pool.pods().values())
+    if not wanted:
+        return []
+    return [
+        "hardware isolation holds against images that ask for every GPU only with isolation: strict (docs/isolation.md)"
+    ]
+
+
+def _prices(plan: Plan) -> list[str]:
+    found = []
+    if plan.unpriced:
+        region = plan.request.options.region
+        found.append(f"no price in {region}, so not a candidate: {', '.join(plan.unpriced)}")
+    if plan.request.options.basis != "on-demand":
+        factor = plan.request.options.price_factor
+        found.append(
+            f"prices are {factor:g} of on-demand, as you say: {plan.request.options.basis} prices are not known here"
+        )
+    return found
+
+
+def _proof(plan: Plan) -> list[str]:
+    cost, bound = plan.after.solution.cost, plan.after.solution.bound
+    if cost <= bound:
+        return []
+    how = "the time was up" if plan.after.exact else "the greedy method does not look further"
+    return [f"not proven the cheapest: at most {(cost - bound) / cost:.1%} could be saved, {how}"]
