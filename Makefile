@@ -1,5 +1,6 @@
 # Two commands are enough: `make up` deploys the local stack, `make test` runs every test that this machine can run.
-# Each target sets up what it needs. STACK=dev or STACK=prod choose an AWS stack.
+# Each target sets up what it needs. STACK=dev or STACK=prod choose an AWS stack; BASE=origin/main has `make preview`
+# show the change in cost against that revision.
 
 STACK ?= local
 PYTHON ?= python3
@@ -32,7 +33,7 @@ down: $(READY) ## take the stack away again
 	@$(BIN)/gpuslice down --stack $(STACK)
 
 preview: $(READY) ## show what the stack would make, what it slices and what it costs
-	@$(BIN)/gpuslice preview --stack $(STACK) --engine auto
+	@$(BIN)/gpuslice preview --stack $(STACK) --engine auto $(if $(BASE),--base "$(BASE)")
 
 test: $(READY) ## run every test that this machine can run
 	@$(BIN)/python -m pytest

@@ -10,6 +10,7 @@ from components.kubernetes_cluster import kubernetes_provider
 from components.stack_cluster import stack_cluster
 from components.tenancy import Admission, AdmissionArgs, Tenancy, TenancyArgs
 from components.verification import Verification, VerificationArgs
+from gpuslice.catalog.prices import stack_prices
 from gpuslice.kubeconfig import KubeconfigError
 from gpuslice.pools import Pool
 from gpuslice.problems import SettingsError
@@ -47,7 +48,8 @@ def main() -> None:
     pulumi.export("clusterName", cluster.name)
     pulumi.export("region", settings.region)
     pulumi.export("kubeconfig", pulumi.Output.secret(cluster.kubeconfig))
-    pulumi.export("gpuPools", {pool.name: pool.output() for pool in pools})
+    prices = stack_prices(settings.region)
+    pulumi.export("gpuPools", {pool.name: pool.output(prices) for pool in pools})
 
 
 try:

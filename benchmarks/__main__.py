@@ -12,7 +12,7 @@ import time
 from functools import partial
 from typing import Any
 
-from benchmarks import policies
+from benchmarks import karpenter, planner, policies
 from benchmarks.timing import command, seconds
 from gpuslice.catalog import mig_gpus
 from gpuslice.load import load_settings
@@ -78,6 +78,8 @@ def main() -> None:
     pools_growth()
     placements()
     policies.main()
+    planner.main()
+    karpenter.main([])
 
 
 if __name__ == "__main__":

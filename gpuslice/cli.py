@@ -15,13 +15,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from gpuslice.planner import command as planner
+
 if TYPE_CHECKING:
     from gpuslice.settings import Settings
 
 FINE, REFUSED, FAILED = 0, 1, 2
 # By name: to import the classes would load the whole program for each command.
-REFUSALS = {"SettingsError", "ProgramFailed", "PolicyRefused", "PolicyConfigRefused", "LoadError", "ConfigError"}
-FAILURES = {"SandboxError", "EngineFailed", "PolicyPackFailed"}
+REFUSALS = {
+    "InputError",
+    "SettingsError",
+    "ProgramFailed",
+    "PolicyRefused",
+    "PolicyConfigRefused",
+    "LoadError",
+    "ConfigError",
+    "BaseRefused",
+}
+FAILURES = {"SourceFailed", "SandboxError", "EngineFailed", "PolicyPackFailed", "GitFailed"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,15 +117,18 @@ def _validate(options: argparse.Namespace) -> int:
 def _preview(options: argparse.Namespace) -> int:
     from gpuslice.project import project_root
     from offline import preview
+    from offline.base import find_base
 
+    base = None if options.base is None else find_base(project_root(), options.stack, options.base)
     real = options.engine == "auto" and _settings(options.stack).cluster.mode != "sandbox"
     if real and _with_engine(options.stack, "preview"):
+        preview.show_costs(_settings(options.stack), base)
         return FINE
     report = preview.preview(project_root(), options.stack)
     if options.json != "-":
-        preview.show(report)
+        preview.show(report, base)
     if options.json:
-        text = json.dumps(preview.as_json(report), indent=2, ensure_ascii=False)
+        text = json.dumps(preview.as_json(report, base), indent=2, ensure_ascii=False)
         if options.json == "-":
             print(text)
         else:
@@ -261,6 +275,11 @@ def _parser() -> argparse.ArgumentParser:
         default="offline",
         help="auto: `pulumi preview` where the CLI and credentials are present",
     )
+    preview.add_argument(
+        "--base",
+        metavar="REVISION|FILE",
+        help="also show the change in cost: against the stack file in a revision of git, or against another file",
+    )
     render = _command(commands, "render", _render, "the Kubernetes manifests of a stack as YAML files")
     _stack(render)
     render.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="made if it is not there")
@@ -275,6 +294,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--config", type=Path, metavar="FILE", help="levels and options of the policies, as JSON")
     check.add_argument("--json", action="store_true", help="violations as JSON on standard output")
+    planner.add_arguments(_command(commands, "plan", planner.run, "the cheapest pools for a list of workloads"))
     schema = _command(commands, "schema", _schema, "the JSON Schema of stack files, for editors")
     schema.add_argument("-o", "--output", type=Path, metavar="FILE", help="instead of standard output")
     _deployments(commands)

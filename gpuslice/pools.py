@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from gpuslice.catalog import GpuModel, InstanceType, instance_types, mig_profiles
+from gpuslice.catalog.prices import PriceTable
 from gpuslice.reserves import CONTEXT_RESERVE_MIB, slice_memory_mib
 from gpuslice.settings import Exclusive, Mig, Mps, PoolSettings, Replicated
 from gpuslice.sharing import mig
@@ -165,29 +166,31 @@ class Pool:
         capacity = {GPU: 0} | self.slices(types[0])
         return Overlay(f"{self.name}-{gpus}gpu", tuple(t.name for t in types), capacity)
 
-    def slice_price(self, resource: SliceResource, instance_type: InstanceType) -> Decimal | None:
-        """On-demand US dollars for one slice and hour on that type; None where the type has no listed price."""
-        if instance_type.usd_per_hour is None:
+    def slice_price(self, resource: SliceResource, instance_type: InstanceType, prices: PriceTable) -> Decimal | None:
+        """On-demand US dollars for one slice and hour on that type; None where the type has no price in `prices`."""
+        price = prices.of(instance_type.name)
+        if price is None:
             return None
-        per_gpu = Fraction(instance_type.usd_per_hour) / instance_type.devices
+        per_gpu = Fraction(price) / instance_type.devices
         share = per_gpu * resource.price_share
         return Decimal(share.numerator) / Decimal(share.denominator)
 
-    def output(self) -> dict[str, Any]:
+    def output(self, prices: PriceTable) -> dict[str, Any]:
         """What other stacks read of the pool."""
         return {
             "mode": self.settings.sharing.mode,
             "isolation": self.isolation,
             "gpuModels": [g.key for g in self.gpus],
             "instanceTypes": [t.name for t in self.types],
-            "resources": [self._resource_output(r) for r in self.resources],
+            "resources": [self._resource_output(r, prices) for r in self.resources],
             "nodeSelector": self.node_selector,
             "tolerations": self.tolerations,
             "maxNodes": self.settings.limits.nodes,
+            "priceRegion": prices.region,
         }
 
-    def _resource_output(self, resource: SliceResource) -> dict[str, Any]:
-        prices = {t.name: self.slice_price(resource, t) for t in self.types}
+    def _resource_output(self, resource: SliceResource, table: PriceTable) -> dict[str, Any]:
+        prices = {t.name: self.slice_price(resource, t, table) for t in self.types}
         return {
             "name": resource.name,
             "slicesPerNode": {t.name: self.slices(t)[resource.name] for t in self.types},

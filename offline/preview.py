@@ -10,14 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpuslice.catalog.prices import PriceTable, stack_prices
 from gpuslice.costs import basis, costs_json, most_per_month, pool_costs
 from gpuslice.pools import Pool, warnings
 from gpuslice.project import OFFLINE_VARIABLE, PROJECT, policy_config, read_settings, stack_file
 from gpuslice.settings import Settings
 from gpuslice.stackfile import load_stack_file
 from offline import Recording, record
+from offline.base import Base
+from offline.change import change_json, show_change
+from offline.tables import by_pool, money, pools
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from policies.report import Report
@@ -80,24 +85,22 @@ def judged(root: Path, stack: str, *, unknowns: bool) -> StackRecording:
         return replace(report, policies=ask(connect(), report.recording, policy_config(stack, root)))
 
 
-def pools(report: StackRecording) -> list[Pool]:
-    return [Pool.of(p) for p in report.settings.pools]
-
-
-def as_json(report: StackRecording) -> dict[str, Any]:
-    """The preview for programs: resources, outputs and costs."""
+def as_json(report: StackRecording, base: Base | None = None) -> dict[str, Any]:
+    """The preview for programs: resources, outputs and costs, and the change in cost where a base is given."""
     from offline.tree import to_json
 
+    found, region = pools(report.settings), report.settings.region
     return {
         **to_json(report.recording),
         "stack": report.stack,
-        "costs": costs_json(pools(report), report.settings.region),
-        "warnings": warnings(pools(report)),
+        "costs": costs_json(found, region, stack_prices(region)),
+        **({"costChange": change_json(base, report.settings)} if base else {}),
+        "warnings": warnings(found),
         **(report.policies.as_json() if report.policies else {}),
     }
 
 
-def show(report: StackRecording) -> None:
+def show(report: StackRecording, base: Base | None = None) -> None:
     """The preview for a person, on standard output; its tables fit into 80 columns."""
     from rich.console import Console
 
@@ -113,22 +116,37 @@ def show(report: StackRecording) -> None:
     counts = counts_by_package(report.recording)
     kinds = ", ".join(f"{package} {count}" for package, count in counts.items())
     console.print(f"\n{sum(counts.values())} resources to create ({kinds})\n")
-    found = pools(report)
-    console.print(_slices_table(found), "", _cost_table(found), "", sep="\n")
-    console.print(basis(settings.region) + " The cluster itself, its system nodes and its network are not counted.")
-    for warning in warnings(found):
+    _show_costs(console, settings, base)
+    for warning in warnings(pools(settings)):
         console.print(f"Warning: {warning}.")
     if report.policies:
         console.print("", *report.policies.lines(), sep="\n", markup=False)
 
 
-def _slices_table(found: list[Pool]) -> Table:
-    table = _table("Slices of a node, with the GPU memory and the price of one", "a pod asks for", "instance type")
+def show_costs(settings: Settings, base: Base | None = None) -> None:
+    """The part of the preview that the Pulumi CLI does not have: slices, cost, and the change in cost."""
+    from rich.console import Console
+
+    _show_costs(Console(highlight=False), settings, base)
+
+
+def _show_costs(console: Console, settings: Settings, base: Base | None) -> None:
+    found, prices = pools(settings), stack_prices(settings.region)
+    console.print(_slices_table(found, prices), "", _cost_table(found, prices), "", sep="\n")
+    text = basis(found, settings.region, prices)
+    console.print(text + " The cluster itself, its system nodes and its network are not counted.")
+    if base:
+        console.print("")
+        show_change(console, base, settings)
+
+
+def _slices_table(found: list[Pool], prices: PriceTable) -> Table:
+    table = by_pool("Slices of a node, with the GPU memory and the price of one", "a pod asks for", "instance type")
     for column in ("slices", "MiB", "$/hour"):
         table.add_column(column, justify="right", no_wrap=True)
     for pool in found:
         above = ("", "")
-        for row in pool_costs(pool):
+        for row in pool_costs(pool, prices):
             here = (row.pool, row.resource)
             pool_cell, resource_cell = ("" if cell == last else cell for cell, last in zip(here, above, strict=True))
             above = here
@@ -139,31 +157,17 @@ def _slices_table(found: list[Pool]) -> Table:
     return table
 
 
-def _cost_table(found: list[Pool]) -> Table:
-    table = _table("Monthly cost of one node, and of all that the pool may buy", "sharing", "isolation")
+def _cost_table(found: list[Pool], prices: PriceTable) -> Table:
+    table = by_pool("Monthly cost of one node, and of all that the pool may buy", "sharing", "isolation")
     for column in ("one node", "nodes", "all nodes"):
         table.add_column(column, justify="right", no_wrap=True)
     for pool in found:
-        prices = [row.usd_per_node_month for row in pool_costs(pool) if row.usd_per_node_month is not None]
-        most = most_per_month(pool)
-        one = "no price" if not prices else _range(float(min(prices)), float(max(prices)))
-        all_nodes = "no price" if most is None else f"${most:,.2f}"
+        months = [row.usd_per_node_month for row in pool_costs(pool, prices) if row.usd_per_node_month is not None]
+        most = most_per_month(pool, prices)
+        one = "no price" if not months else _range(float(min(months)), float(max(months)))
+        all_nodes = money(most)
         limit = str(pool.settings.limits.nodes)
         table.add_row(pool.name, pool.settings.sharing.mode, pool.isolation, one, limit, all_nodes)
-    return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    """A table by pool. Only a long pool name is folded; everything else stays whole."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(
-        title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
-    )
-    table.add_column("pool", overflow="fold")
-    for column in columns:
-        table.add_column(column, no_wrap=True)
     return table
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from gpuslice.catalog.prices import stack_prices
 from offline import preview
 from offline.policy_pack import PolicyRefused
 from sandbox import build, controlplane, world
@@ -30,7 +31,8 @@ def up(root: Path, stack: str, progress: Progress) -> int:
     deployed = deploy(sandbox, recording.recording, recording.settings.region, progress)
     cluster = connect(sandbox.kubeconfig)
     try:
-        print("\n".join(lines(summarize(cluster), deployed.left_out)))
+        region = recording.settings.region
+        print("\n".join(lines(summarize(cluster), deployed.left_out, region, stack_prices(region))))
     finally:
         cluster.close()
     print(f"\nLook around: kubectl --kubeconfig {FOLDER}/kubeconfig get nodes,pods -A\nStop it:     make down")

@@ -10,7 +10,8 @@ from decimal import Decimal
 from textwrap import wrap
 from typing import Any
 
-from gpuslice.catalog import HOURS_PER_MONTH, PRICE_DATE, PRICE_REGION, InstanceType, instance_types
+from gpuslice.catalog import HOURS_PER_MONTH, InstanceType, instance_types
+from gpuslice.catalog.prices import PriceTable
 from gpuslice.pools import POOL_LABEL
 from sandbox.client import Cluster
 
@@ -28,18 +29,17 @@ class PoolSummary:
     pods: int
     running: int
 
-    @property
-    def usd_per_hour(self) -> Decimal | None:
-        return _price(self.nodes)
+    def usd_per_hour(self, prices: PriceTable) -> Decimal | None:
+        """What the nodes cost together; None where one has no price."""
+        return _price(self.nodes, prices)
 
-    @property
-    def whole_gpus(self) -> tuple[str, int] | None:
+    def whole_gpus(self, prices: PriceTable) -> tuple[str, int] | None:
         """The nodes that the same pods would need with a GPU each: an instance type and a number, the cheapest."""
         types = [instance_types()[name] for name in self.nodes]
-        priced = [t for t in types if t.usd_per_hour is not None]
+        priced = [(price, t) for t in types if (price := prices.of(t.name)) is not None]
         if not priced or not self.pods:
             return None
-        best = min(priced, key=lambda t: _nodes_for(t, self.pods) * (t.usd_per_hour or Decimal(0)))
+        _, best = min(priced, key=lambda pair: pair[0] * _nodes_for(pair[1], self.pods))
         return best.name, _nodes_for(best, self.pods)
 
 
@@ -47,10 +47,10 @@ def _nodes_for(instance_type: InstanceType, pods: int) -> int:
     return math.ceil(pods / instance_type.devices)
 
 
-def _price(nodes: Mapping[str, int]) -> Decimal | None:
+def _price(nodes: Mapping[str, int], prices: PriceTable) -> Decimal | None:
     total = Decimal(0)
     for name, count in nodes.items():
-        price = instance_types()[name].usd_per_hour
+        price = prices.of(name)
         if price is None:
             return None
         total += price * count
@@ -106,13 +106,15 @@ def _gpu(resources: Mapping[str, Any]) -> dict[str, int]:
     return {name: int(value) for name, value in resources.items() if name.startswith("nvidia.com/")}
 
 
-def lines(summaries: Iterable[PoolSummary], left_out: Mapping[str, int]) -> list[str]:
-    """The summary for a person, at most 100 columns wide."""
+def lines(summaries: Iterable[PoolSummary], left_out: Mapping[str, int], region: str, prices: PriceTable) -> list[str]:
+    """The summary of a stack in `region` for a person, at most 100 columns wide."""
     found = list(summaries)
-    text = [line for summary in found for line in _pool_lines(summary)]
+    text = [line for summary in found for line in _pool_lines(summary, prices)]
     if not found:
         text.append("No pod asks for a slice, so no GPU node was bought.")
-    text.append(f"Prices: on demand, {PRICE_REGION}, {PRICE_DATE}; a month has {HOURS_PER_MONTH} hours.")
+    text.append(f"Prices: on demand, {prices.region}, {prices.date}; a month has {HOURS_PER_MONTH} hours.")
+    if region != prices.region:
+        text.append(f"The stack is in {region}, whose prices are not known here: they differ from these.")
     text += ["", "The control plane and Karpenter are real; AWS, the nodes and the GPU Operator's work are simulated."]
     if left_out:
         total = sum(left_out.values())
@@ -131,20 +133,23 @@ def _kind(token: str) -> str:
     return "Helm release" if "helm.sh" in token else token.split("/")[-1].split(":")[-1]
 
 
-def _pool_lines(summary: PoolSummary) -> list[str]:
+def _pool_lines(summary: PoolSummary, prices: PriceTable) -> list[str]:
     nodes = ", ".join(f"{count} x {name}" for name, count in summary.nodes.items()) or "none"
     text = [f"Pool {summary.pool}", f"  pods     {summary.running}/{summary.pods} running", f"  nodes    {nodes}"]
     text += [f"  slices   {name}: {used} of {offered} used" for name, (offered, used) in summary.slices.items()]
-    price, whole = summary.usd_per_hour, summary.whole_gpus
+    price, whole = summary.usd_per_hour(prices), summary.whole_gpus(prices)
     if price is not None and summary.nodes:
         text.append(f"  cost     {_money(price)}")
-    if price is not None and whole is not None:
-        text.append(_comparison(price, *whole))
+    if price is None:
+        missing = [name for name in summary.nodes if prices.of(name) is None]
+        text.append(f"  cost     not known: no price in {prices.region} for {', '.join(missing)}")
+    elif whole is not None:
+        text.append(_comparison(price, *whole, prices))
     return text
 
 
-def _comparison(price: Decimal, name: str, count: int) -> str:
-    alone = (instance_types()[name].usd_per_hour or Decimal(0)) * count
+def _comparison(price: Decimal, name: str, count: int, prices: PriceTable) -> str:
+    alone = (prices.of(name) or Decimal(0)) * count
     saved = round(100 * (1 - price / alone)) if alone else 0
     verdict = f"{saved} % less with slices" if saved > 0 else "slices save nothing here"
     return f"  against  {_money(alone)} for a whole GPU for each pod ({count} x {name}): {verdict}"

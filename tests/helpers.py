@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from gpuslice.catalog.prices import on_demand
 from gpuslice.load import load_settings
 from gpuslice.pools import Pool
 from gpuslice.settings import Settings
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STACKS = ("local", "dev", "prod")
 SHARED = {"name": "t4-shared", "instanceTypes": ["g4dn.xlarge"], "sharing": {"mode": "time-slicing", "replicas": 4}}
 MIG = {"name": "a100-mig", "instanceTypes": ["p4d.24xlarge"], "sharing": {"mode": "mig", "layout": {"1g.5gb": 7}}}
+PRICES = on_demand("us-east-1")
 WHOLE = {"name": "h100-whole", "instanceTypes": ["p5.48xlarge"], "sharing": {"mode": "exclusive"}}
 
 

@@ -1,10 +1,11 @@
 """Reads the catalogue's tables. Each is read once; the results are read-only.
 
 Sources of the figures:
-- instance_types.csv, gpu_models.csv: the instance type reference, the VPC limits and the price list of the
-  Karpenter AWS provider (github.com/aws/karpenter-provider-aws, August 2026). Network cards come from
+- instance_types.csv, gpu_models.csv: the instance type reference and the VPC limits of the Karpenter AWS provider
+  (github.com/aws/karpenter-provider-aws, August 2026). Network cards come from
   pkg/providers/instancetype/zz_generated.vpclimits.go; pods, architecture and EFA interfaces from
   website/content/en/docs/reference/instance-types.md.
+- prices.csv: see `gpuslice.catalog.prices`.
 - mig_profiles.csv: the default configuration of mig-parted v0.15.0 and NVIDIA's MIG placement tables; the
   placements of H100 NVL, GH200, B200, GB200, B300, GB300 and RTX PRO 6000 are inferred from the geometry
   of 8 or 4 memory slices that they share with A100, H100, H200 and A30.
@@ -22,9 +23,13 @@ from typing import cast, get_args
 
 from gpuslice.catalog.records import Architecture, GpuModel, InstanceType, MigProfile, MigStatus
 
-PRICE_SOURCE = "github.com/aws/karpenter-provider-aws pkg/providers/pricing/zz_generated.pricing_aws.go (on demand)"
-PRICE_DATE = "2026-07-20"
 PRICE_REGION = "us-east-1"
+"""The region of `InstanceType.usd_per_hour`."""
+PRICE_SOURCE = (
+    "github.com/aws/karpenter-provider-aws commit 6fc13b5, pkg/providers/pricing/zz_generated.pricing_aws*.go"
+)
+PRICE_DATE = "2026-07-20"
+"""Source of that region's prices, and the day that the source says it was generated."""
 HOURS_PER_MONTH = 720
 
 _HERE = Path(__file__).parent
@@ -43,8 +48,18 @@ def gpu_models() -> Mapping[str, GpuModel]:
 @lru_cache(maxsize=1)
 def instance_types() -> Mapping[str, InstanceType]:
     """Every GPU instance type by its name, in table order."""
-    models = gpu_models()
-    return MappingProxyType({row["name"]: _instance_type(row, models) for row in _rows("instance_types.csv")})
+    models, prices = gpu_models(), list_prices()[PRICE_REGION]
+    types = (_instance_type(row, models, prices.get(row["name"])) for row in _rows("instance_types.csv"))
+    return MappingProxyType({found.name: found for found in types})
+
+
+@lru_cache(maxsize=1)
+def list_prices() -> Mapping[str, Mapping[str, Decimal]]:
+    """On-demand US dollars per hour: region to instance type to price. A type without a list price is missing."""
+    regions: dict[str, dict[str, Decimal]] = {}
+    for row in _rows("prices.csv"):
+        regions.setdefault(row["region"], {})[row["instance_type"]] = Decimal(row["usd_per_hour"])
+    return MappingProxyType({region: MappingProxyType(prices) for region, prices in regions.items()})
 
 
 def mig_gpus() -> tuple[str, ...]:
@@ -94,7 +109,7 @@ def _gpu_model(row: dict[str, str]) -> GpuModel:
     )
 
 
-def _instance_type(row: dict[str, str], models: Mapping[str, GpuModel]) -> InstanceType:
+def _instance_type(row: dict[str, str], models: Mapping[str, GpuModel], price: Decimal | None) -> InstanceType:
     architecture = row["architecture"]
     if architecture not in get_args(Architecture):
         raise ValueError(f"instance_types.csv: {row['name']}: architecture {architecture!r}")
@@ -105,7 +120,7 @@ def _instance_type(row: dict[str, str], models: Mapping[str, GpuModel]) -> Insta
         gpu=models[row["gpu"]],
         gpu_count=int(row["gpu_count"]),
         gpu_memory_mib=int(row["gpu_memory_mib"]),
-        usd_per_hour=Decimal(row["usd_per_hour"]) if row["usd_per_hour"] else None,
+        usd_per_hour=price,
         max_pods=int(row["max_pods"]),
         architecture=cast(Architecture, architecture),
         network_cards=int(row["network_cards"]),

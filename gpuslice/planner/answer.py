@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -20,8 +20,8 @@ VERSION = 1
 _RESOURCES = {WHOLE: "nvidia.com/gpu", SHARED: "nvidia.com/gpu.shared"}
 
 
-def as_json(plan: Plan) -> dict[str, Any]:
-    """The answer, as plain data."""
+def as_json(plan: Plan, by_node: bool = True) -> dict[str, Any]:
+    """The answer, as plain data. Not by node: no list of nodes, and placements by pool, for a person to read."""
     options = plan.request.options
     hours = options.hours_per_month
     found = pools(plan.after, plan.request.workloads)
@@ -41,8 +41,8 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "withHeadroom": {"efficiency": options.efficiency / MILLION, "shortfall": round(max(0.0, short), 3)}
         | _bill(plan.headroom, hours),
         "pools": [_pool(plan, pool) for pool in found],
-        "nodes": [_node(pool, node) for pool in found for node in pool.nodes],
-        "placements": [entry for pool in found for node in pool.nodes for entry in _placements(pool, node)],
+        "nodes": [_node(pool, node) for pool in found for node in pool.nodes] if by_node else [],
+        "placements": [e for pool in found for e in (_placements(pool) if by_node else _summary(pool))],
         "refused": [
             {"workloads": list(r.workloads), "alternative": r.alternative, "reason": r.reason} for r in refused(plan)
         ],
@@ -183,14 +183,24 @@ def _gpus(pool: PlannedPool, node: PlannedNode) -> list[dict[str, Any]]:
     return rows
 
 
-def _placements(pool: PlannedPool, node: PlannedNode) -> Sequence[dict[str, Any]]:
-    return [
-        {
-            "workload": placed.workload.name,
-            "node": node.name,
-            "gpu": placed.gpu,
-            "resource": resource_of(pool, placed.slot),
-            "count": placed.count,
-        }
-        for placed in node.placed
-    ]
+def _placements(pool: PlannedPool) -> Iterator[dict[str, Any]]:
+    for node in pool.nodes:
+        for placed in node.placed:
+            yield {
+                "workload": placed.workload.name,
+                "pool": pool.name,
+                "node": node.name,
+                "gpu": placed.gpu,
+                "resource": resource_of(pool, placed.slot),
+                "count": placed.count,
+            }
+
+
+def _summary(pool: PlannedPool) -> Iterator[dict[str, Any]]:
+    counts: dict[tuple[str, str], int] = {}
+    for node in pool.nodes:
+        for placed in node.placed:
+            key = (placed.workload.name, placed.slot)
+            counts[key] = counts.get(key, 0) + placed.count
+    for (name, slot), count in sorted(counts.items()):
+        yield {"workload": name, "pool": pool.name, "resource": resource_of(pool, slot), "count": count}

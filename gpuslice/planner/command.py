@@ -6,13 +6,16 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpuslice.planner.options import Request
+    from gpuslice.planner.plan import Plan
+    from gpuslice.planner.service_plan import ServiceRequest
     from gpuslice.planner.usage import Usage
 
 FINE, REFUSED = 0, 1
@@ -25,8 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="?",
         metavar="WORKLOADS",
-        help="YAML or CSV of workloads, or a CSV export of DCGM metrics",
+        help="YAML or CSV of workloads, YAML of services, a CSV export of DCGM metrics, or a folder of ParvaGPU's",
     )
+    parser.add_argument("--scenario", metavar="N", help="which row of a folder's SLO tables (default: 1)")
     source = parser.add_argument_group("instead of a file")
     source.add_argument("--prometheus", metavar="URL", help="plan from the DCGM metrics of a Prometheus server")
     source.add_argument("--window", default="7d", metavar="TIME", help="how far back to look in it (default: 7d)")
@@ -67,15 +71,10 @@ def run(options: argparse.Namespace) -> int:
         print("\n".join(_presets()))
         return FINE
     _check(options)
-    from gpuslice.planner.answer import as_json
-    from gpuslice.planner.plan import plan
-
-    made = plan(_request(options))
-    answer = as_json(made)
+    by_node = options.json or options.html is not None or options.plot is not None
+    answer, stack_text = _planned(_request(options), by_node)
     if options.stack:
-        from gpuslice.planner.stack import stack_text
-
-        _write(options.stack, stack_text(made))
+        _write(options.stack, stack_text())
     _pictures(options, answer)
     if options.json:
         print(json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False))
@@ -86,20 +85,48 @@ def run(options: argparse.Namespace) -> int:
     return REFUSED if answer["unplaced"] else FINE
 
 
+def _planned(request: Request | ServiceRequest, by_node: bool) -> tuple[dict[str, Any], Callable[[], str]]:
+    """The answer, and what makes its stack file."""
+    from gpuslice.planner.options import Request
+
+    if isinstance(request, Request):
+        from gpuslice.planner.answer import as_json
+        from gpuslice.planner.plan import plan
+
+        made = plan(request)
+        return as_json(made, by_node), partial(_stack_text, made)
+    from gpuslice.planner import service_answer, service_plan
+
+    of_services = service_plan.plan(request)
+    return service_answer.as_json(of_services), partial(service_answer.stack_text, of_services)
+
+
+def _stack_text(made: Plan) -> str:
+    from gpuslice.planner.stack import stack_text
+
+    return stack_text(made)
+
+
 def _check(options: argparse.Namespace) -> None:
     from gpuslice.planner.errors import InputError
 
     if (options.workloads is None) == (options.prometheus is None):
         raise InputError(["give a file of workloads, or --prometheus URL; not both"])
+    if options.scenario is not None and not (options.workloads is not None and options.workloads.is_dir()):
+        raise InputError(["--scenario is for a folder in ParvaGPU's layout. Allowed: a folder beside it"])
     if options.json and options.stack == "-":
         raise InputError(["--json and --stack - both write to standard output. Allowed: --stack FILE beside --json"])
     if options.plot is not None and options.plot.suffix.lower() not in {".svg", ".png"}:
         raise InputError([f"--plot {options.plot}: allowed: a name that ends in .svg or .png"])
 
 
-def _request(options: argparse.Namespace) -> Request:
+def _request(options: argparse.Namespace) -> Request | ServiceRequest:
+    from gpuslice.planner.options import Request
+
     request = _source(options)
     changes = dict(_changes(options))
+    if not isinstance(request, Request):
+        _refuse(options, "efficiency", "headroom", "max_replicas")
     if "candidates" in changes:
         request = replace(request, candidates=changes.pop("candidates"))
     made = replace(request.options, **changes)
@@ -115,19 +142,29 @@ def _request(options: argparse.Namespace) -> Request:
     return replace(request, options=made)
 
 
+def _refuse(options: argparse.Namespace, *names: str) -> None:
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
+    if given:
+        raise _wrong(f"{', '.join(given)}: services with measured profiles are not time-sliced. Allowed: without it")
+
+
 def _wrong(text: str) -> Exception:
     from gpuslice.planner.errors import InputError
 
     return InputError([text])
 
 
-def _source(options: argparse.Namespace) -> Request:
+def _source(options: argparse.Namespace) -> Request | ServiceRequest:
     from gpuslice.planner.read import read_request
 
     if options.prometheus is not None:
         from gpuslice.planner.prometheus import from_prometheus
 
         return _of_usage(from_prometheus(options.prometheus, options.window))
+    if options.workloads.is_dir():
+        from gpuslice.planner.read_services import read_folder
+
+        return read_folder(options.workloads, options.scenario)
     if options.workloads.suffix.lower() == ".csv" and _is_dcgm(options.workloads):
         from gpuslice.planner.dcgm import read_dcgm_csv
 
@@ -136,7 +173,9 @@ def _source(options: argparse.Namespace) -> Request:
 
 
 def _is_dcgm(path: Path) -> bool:
-    """Whether a CSV file is an export of metrics, by its header."""
+    """Whether a CSV file is an export of metrics, by its header. What is no file is left to the reader to refuse."""
+    if not path.is_file():
+        return False
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             header = {cell.strip().lower() for cell in next(csv.reader(lines), [])}

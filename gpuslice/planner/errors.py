@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 
 _LONGEST_REPORT = 50
+# What YAML aliases make of a few lines can have billions of values, and no end: repr() of it would not come back.
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 3, 200, 200
 
 
 class InputError(Exception):
@@ -19,5 +23,9 @@ class InputError(Exception):
 
 def shown(value: object) -> str:
     """A value as an error may print it: on one line, at most 80 characters."""
-    text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in repr(value)[:200])
+    try:
+        whole = _BRIEF.repr(value)
+    except ValueError:
+        whole = "a number of thousands of digits"
+    text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in whole[:200])
     return text if len(text) <= 80 else text[:77] + "..."

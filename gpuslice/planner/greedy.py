@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import ceil, gcd
 
-from gpuslice.planner.solver import ROOM, Demand, Market, Node, Slot, Solution, cost, fill
+from gpuslice.planner.solver import PATIENCE, ROOM, Demand, Market, Node, Slot, Solution, cost, fill
 
 _NEARLY_ALL = 0.999
 _MANY = 2000
@@ -16,7 +16,7 @@ _MANY = 2000
 def solve(market: Market) -> Solution:
     """Every demand of the market met, and a bound. Each demand must have a slot that suits it."""
     full, rest = _wholesale(market)
-    nodes = _merged([*full, *_retail(market, rest)])
+    nodes = merged([*full, *retail(market, rest)])
     return Solution(tuple(nodes), cost(market.offers, nodes), bound(market))
 
 
@@ -85,17 +85,30 @@ def _worth(market: Market, node: Node, values: Mapping[int, float], rest: Mappin
     return sum(values[number] * min(amount, rest[number]) for number, amount in _given(market, node).items())
 
 
-def _retail(market: Market, rest: dict[int, int]) -> list[Node]:
+def retail(market: Market, rest: dict[int, int]) -> list[Node]:
     """What is left, on the nodes that give most of it for their price, one after the other."""
     values = {number: _cheapest(market, market.demands[number])[1] for number in rest}
-    offers = sorted({offer for number in rest for offer, _ in market.demands[number].yields})
+    suited: dict[int, list[tuple[int, str]]] = {}
+    for number in rest:
+        for offer, kind in market.demands[number].yields:
+            suited.setdefault(offer, []).append((number, kind))
+    for offer, keys in suited.items():
+        keys.sort(key=lambda key: (-values[key[0]] * market.demands[key[0]].yields[offer, key[1]], key))
+    best: dict[int, tuple[float, Node]] = {}
+    stale = set(suited)
     nodes = []
     while rest:
-        candidates = [node for offer in offers if (node := _best_node(market, offer, rest, values))]
-        best = max(candidates, key=lambda n: (_worth(market, n, values, rest) / market.offers[n.offer].price, -n.offer))
-        given = _given(market, best)
+        for offer in sorted(stale):
+            node = _best_node(market, offer, suited[offer], rest)
+            best.pop(offer, None)
+            if node is not None:
+                best[offer] = _worth(market, node, values, rest) / market.offers[offer].price, node
+        offer = max(best, key=lambda o: (best[o][0], -o))
+        node = best[offer][1]
+        given = _given(market, node)
         copies = max(1, min(rest[number] // amount for number, amount in given.items()))
-        nodes.append(Node(best.offer, copies, best.takes))
+        nodes.append(Node(offer, copies, node.takes))
+        stale = {o for number in given for o, _ in market.demands[number].yields}
         for number, amount in given.items():
             rest[number] -= copies * amount
             if rest[number] <= 0:
@@ -103,30 +116,39 @@ def _retail(market: Market, rest: dict[int, int]) -> list[Node]:
     return nodes
 
 
-def _best_node(market: Market, offer: int, rest: Mapping[int, int], values: Mapping[int, float]) -> Node | None:
-    """One node of the offer with what is worth most: the dearest demands first."""
-    slots, room = dict(market.offers[offer].slots), list(market.offers[offer].room)
-    left = dict(rest)
+def _best_node(market: Market, offer: int, suited: list[tuple[int, str]], rest: Mapping[int, int]) -> Node | None:
+    """One node of the offer with what is worth most: the dearest demands first, as `suited` lists them."""
+    slots, room = dict(market.offers[offer].slots), market.offers[offer].room
+    free = sum(slots.values())
+    left: dict[int, int] = {}
     takes: dict[tuple[int, str], int] = {}
-    suited = [(number, kind) for number, kind in market.by_offer[offer] if number in rest]
-
-    def per_slot(key: tuple[int, str]) -> tuple[float, int, str]:
-        gives = market.demands[key[0]].yields[offer, key[1]]
-        return -values[key[0]] * min(gives, rest[key[0]]), key[0], key[1]
-
-    for number, kind in sorted(suited, key=per_slot):
+    misses = 0
+    for number, kind in suited:
+        if number not in rest:
+            continue
         demand = market.demands[number]
-        wanted = -(-max(0, left[number]) // demand.yields[offer, kind])
+        wanted = -(-max(0, left.get(number, rest[number])) // demand.yields[offer, kind])
         count = min(slots[kind], wanted, *(r // n for r, n in zip(room, demand.needs, strict=True) if n))
-        if count > 0:
-            takes[number, kind] = count
-            slots[kind] -= count
-            left[number] -= count * demand.yields[offer, kind]
-            room = [r - count * n for r, n in zip(room, demand.needs, strict=True)]
+        if count <= 0:
+            misses += 1
+            if misses >= PATIENCE:
+                break
+            continue
+        takes[number, kind] = count
+        slots[kind] -= count
+        free -= count
+        left[number] = left.get(number, rest[number]) - count * demand.yields[offer, kind]
+        room = (
+            room[0] - count * demand.needs[0],
+            room[1] - count * demand.needs[1],
+            room[2] - count * demand.needs[2],
+        )
+        if not free:
+            break
     return Node(offer, 1, takes) if takes else None
 
 
-def _merged(nodes: list[Node]) -> list[Node]:
+def merged(nodes: list[Node]) -> list[Node]:
     """Equal nodes as one entry, in a fixed order."""
     copies: dict[tuple[int, tuple[tuple[tuple[int, str], int], ...]], int] = {}
     for node in nodes:

@@ -7,14 +7,16 @@ GPU's memory, less the reserve for its CUDA context.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from fractions import Fraction
+from functools import cached_property
+from typing import NamedTuple
 
 from gpuslice.catalog import InstanceType, MigProfile, mig_profiles
 from gpuslice.planner.model import MILLION, Workload
 from gpuslice.planner.options import SLICE_FLOOR_MIB, TAIL, Options
-from gpuslice.planner.speeds import carried
+from gpuslice.planner.speeds import carried, speed
 from gpuslice.reserves import CONTEXT_RESERVE_MIB
 
 
@@ -75,13 +77,65 @@ def use_on(workload: Workload, gpu: Gpu) -> int | None:
     return workload.p95 if workload.gpu is None else carried(workload.p95, workload.gpu, gpu.key)
 
 
+class _Row(NamedTuple):
+    """A GPU, as `fits` looks at it: use measured elsewhere, times `numerator` over `denominator`, is use of it."""
+
+    numerator: int
+    denominator: int
+    compute: int
+    memory_mib: int
+    capacity: int
+    most_replicas: int
+    limits: list[tuple[str, int, int]]
+    known: dict[tuple[int, tuple[str, ...]], Fit]
+
+
+def table(source: str | None, gpus: Sequence[Gpu], options: Options) -> list[_Row | None]:
+    """The GPUs, for workloads whose use was measured on `source`; None where use cannot be carried over."""
+    return [_row(source, gpu, options) for gpu in gpus]
+
+
+def _row(source: str | None, gpu: Gpu, options: Options) -> _Row | None:
+    ratio = Fraction(1) if source is None else speed(source, gpu.key)
+    if ratio is None:
+        return None
+    capacity = options.efficiency if options.headroom == "require" else MILLION
+    limits = [
+        (name, gpu.profile_memory_mib(p), gpu.profile_use(p, options.mig_tax)) for name, p in gpu.profiles.items()
+    ]
+    most = options.max_replicas if gpu.compute == MILLION else 1
+    return _Row(ratio.denominator, ratio.numerator, gpu.compute, gpu.memory_mib, capacity, most, limits, {})
+
+
+def fits(workload: Workload, rows: Sequence[_Row | None]) -> tuple[Fit, ...]:
+    """What of each GPU of a table suits a workload. The inner loop of large plans: a million times a dozen GPUs."""
+    memory = workload.memory_mib
+    with_context = max(memory, SLICE_FLOOR_MIB) + CONTEXT_RESERVE_MIB
+    alone = bool(unshareable(workload))
+    found = []
+    for row in rows:
+        if row is None or memory > row.memory_mib - CONTEXT_RESERVE_MIB:
+            found.append(NOTHING)
+            continue
+        use = -(-workload.p95 * row.numerator // row.denominator)
+        if use > row.compute:
+            found.append(NOTHING)
+            continue
+        replicas = 1 if alone else min(row.most_replicas, row.memory_mib // with_context)
+        if use * replicas > row.capacity:
+            replicas = row.capacity // use
+        profiles = tuple([name for name, room, most in row.limits if memory <= room and use <= most])
+        key = (replicas if replicas > 1 else 1, profiles)
+        known = row.known.get(key)
+        if known is None:
+            known = row.known[key] = Fit(True, key[0], frozenset(profiles))
+        found.append(known)
+    return tuple(found)
+
+
 def fit(workload: Workload, gpu: Gpu, options: Options) -> Fit:
-    """What of a GPU suits a workload."""
-    use = use_on(workload, gpu)
-    if use is None or use > gpu.compute or workload.memory_mib > gpu.memory_mib - CONTEXT_RESERVE_MIB:
-        return NOTHING
-    replicas = 1 if unshareable(workload) or gpu.compute < MILLION else min(sharing_limits(workload, gpu, use, options))
-    return Fit(True, max(1, replicas), _suited(gpu, workload.memory_mib, use, options.mig_tax))
+    """What of one GPU suits a workload."""
+    return fits(workload, table(workload.gpu, (gpu,), options))[0]
 
 
 def unshareable(workload: Workload) -> str:
@@ -99,15 +153,6 @@ def sharing_limits(workload: Workload, gpu: Gpu, use: int, options: Options) -> 
     capacity = options.efficiency if options.headroom == "require" else MILLION
     memory = max(workload.memory_mib, SLICE_FLOOR_MIB) + CONTEXT_RESERVE_MIB
     return capacity // use if use else options.max_replicas, gpu.memory_mib // memory, options.max_replicas
-
-
-@lru_cache(maxsize=65536)
-def _suited(gpu: Gpu, memory_mib: int, use: int, tax: int) -> frozenset[str]:
-    return frozenset(
-        name
-        for name, profile in gpu.profiles.items()
-        if memory_mib <= gpu.profile_memory_mib(profile) and use <= gpu.profile_use(profile, tax)
-    )
 
 
 def refusal(workload: Workload, gpu: Gpu, mode: str, options: Options) -> str:
@@ -147,7 +192,7 @@ def _no_sharing(workload: Workload, gpu: Gpu, use: int, options: Options) -> str
 def _no_mig(workload: Workload, gpu: Gpu, use: int, options: Options) -> str:
     if not gpu.profiles:
         return f"{gpu.key} has no MIG that is known to work on EC2"
-    if _suited(gpu, workload.memory_mib, use, options.mig_tax):
+    if fit(workload, gpu, options).profiles:
         return ""
     most = max(gpu.profile_use(p, options.mig_tax) for p in gpu.profiles.values())
     if use > most:

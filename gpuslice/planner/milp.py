@@ -55,7 +55,6 @@ class Programme:
         highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]
         # One thread, and a fixed seed by default: the same question has the same answer.
         options = {"output_flag": False, "time_limit": max(seconds, 0.01), "mip_rel_gap": 0.0, "threads": 1}
-        options |= dict.fromkeys(("mip_feasibility_tolerance", "primal_feasibility_tolerance"), 1e-9)
         for name, value in options.items():
             highs.setOptionValue(name, value)
         highs.passModel(self._model(highspy, whole))

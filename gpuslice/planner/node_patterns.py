@@ -13,10 +13,12 @@ Pattern = dict[tuple[int, str], int]
 
 
 def tight(market: Market) -> list[int]:
-    """The offers on which some mixture of pods has slots but no room."""
+    """The offers on which some mixture of pods has slots but no room; not those of a family."""
     found = []
     for offer, suited in sorted(market.by_offer.items()):
         bought, slots = market.offers[offer], sum(market.offers[offer].slots.values())
+        if bought.family:
+            continue
         needs = [max(market.demands[n].needs[d] for n, _ in suited) for d in range(ROOM)]
         if any(need * slots > room for need, room in zip(needs, bought.room, strict=True)):
             found.append(offer)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from gpuslice.catalog import InstanceType
-from gpuslice.planner.guards import Fit, Gpu, fit
+from gpuslice.planner.guards import Fit, Gpu, fits, table
 from gpuslice.planner.model import Workload
 from gpuslice.planner.options import Options
 from gpuslice.planner.solver import Demand, Market, Offer, Slot
@@ -57,7 +57,8 @@ class NodeKind:
         kind = self.hardware.kind
         name = f"{kind.name} {self.mode} {self.replicas} {self.layout} {self.group}"
         slots = {slot: count * kind.devices for slot, count in self.per_gpu.items()}
-        return Offer(name, self.hardware.price, slots, self.hardware.room)
+        family = f"{kind.name} mig" if self.mode == "mig" else ""
+        return Offer(name, self.hardware.price, slots, self.hardware.room, family)
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,9 @@ class WorkloadClass:
 
 def classes(workloads: Sequence[Workload], park: Sequence[Hardware], options: Options) -> list[WorkloadClass]:
     """The workloads by what suits them. `fits` go by the distinct GPUs of the park (`gpus_of`)."""
-    found = _grouped(workloads, gpus_of(park), options, lambda amount: amount)
-    if len(found) > _COARSE_ABOVE:
-        found = _grouped(workloads, gpus_of(park), options, _two_digits)
-    return found
+    suits = _fits(workloads, gpus_of(park), options)
+    found = _grouped(workloads, suits, lambda amount: amount)
+    return _grouped(workloads, suits, _two_digits) if len(found) > _COARSE_ABOVE else found
 
 
 def gpus_of(park: Iterable[Hardware]) -> tuple[Gpu, ...]:
@@ -87,18 +87,31 @@ def _two_digits(amount: int) -> int:
     return -(-amount // step) * step
 
 
-def _grouped(
-    workloads: Sequence[Workload], gpus: Sequence[Gpu], options: Options, rounded: Callable[[int], int]
-) -> list[WorkloadClass]:
-    by_fit: dict[tuple[object, ...], tuple[Fit, ...]] = {}
-    members: dict[tuple[tuple[Fit, ...], tuple[int, int, int], str], list[int]] = {}
-    for number, w in enumerate(workloads):
+def _fits(workloads: Sequence[Workload], gpus: Sequence[Gpu], options: Options) -> list[tuple[Fit, ...]]:
+    """What of each GPU suits each workload."""
+    tables = {source: table(source, gpus, options) for source in {w.gpu for w in workloads}}
+    known: dict[tuple[object, ...], tuple[Fit, ...]] = {}
+    found = []
+    for w in workloads:
         key = (w.gpu, w.p95, w.memory_mib, w.latency, w.isolation)
-        fits = by_fit.get(key)
-        if fits is None:
-            fits = by_fit[key] = tuple(fit(w, gpu, options) for gpu in gpus)
-        group = w.group if any(f.replicas > 1 for f in fits) else ""
-        members.setdefault((fits, (rounded(w.cpu_milli), rounded(w.ram_mib), 1), group), []).append(number)
+        suits = known.get(key)
+        if suits is None:
+            suits = known[key] = fits(w, tables[w.gpu])
+        found.append(suits)
+    return found
+
+
+def _grouped(
+    workloads: Sequence[Workload], suits: Sequence[tuple[Fit, ...]], rounded: Callable[[int], int]
+) -> list[WorkloadClass]:
+    members: dict[tuple[tuple[Fit, ...], tuple[int, int, int], str], list[int]] = {}
+    shareable: dict[tuple[Fit, ...], bool] = {}
+    for number, (w, found) in enumerate(zip(workloads, suits, strict=True)):
+        shares = shareable.get(found)
+        if shares is None:
+            shares = shareable[found] = any(f.replicas > 1 for f in found)
+        group = w.group if shares else ""
+        members.setdefault((found, (rounded(w.cpu_milli), rounded(w.ram_mib), 1), group), []).append(number)
     return [WorkloadClass(*key, tuple(numbers)) for key, numbers in members.items()]
 
 
@@ -125,8 +138,8 @@ def catalogue(
         kind for mode in modes for hardware in park for kind in _OF_MODE[mode](hardware, _seen(found, park, hardware))
     ]
     offers = [kind.offer() for kind in kinds]
-    fits = {gpu: index for index, gpu in enumerate(gpus_of(park))}
-    suited = [[_slots(cls, kind, cls.fits[fits[kind.hardware.gpu]]) for cls in found] for kind in kinds]
+    numbers = {gpu: index for index, gpu in enumerate(gpus_of(park))}
+    suited = [[_slots(cls, kind, cls.fits[numbers[kind.hardware.gpu]]) for cls in found] for kind in kinds]
     kept = _undominated(offers, suited, found)
     kinds, offers = [kinds[k] for k in kept], [offers[k] for k in kept]
     demands: list[Demand] = []

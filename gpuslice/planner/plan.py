@@ -15,11 +15,14 @@ from gpuslice.planner.guards import Gpu, refusal
 from gpuslice.planner.model import MILLION, Workload
 from gpuslice.planner.offers import Catalogue, Hardware, NodeKind, WorkloadClass, catalogue, classes
 from gpuslice.planner.options import Options, Request
+from gpuslice.planner.shortlist import least, shortlist
 from gpuslice.planner.solver import Solution
 
+_MOST_PAIRS = 4000
+"""Up to so many pairs of a kind of workload and an instance type, every node that could be bought is looked at."""
+_MOST_DEMANDS = 1000
 _MOST_YIELDS = 20_000
-_MOST_DEMANDS = 400
-"""Up to these sizes the automatic choice of method is the exact one."""
+"""Up to so many kinds of workloads, and pairs of one and a node that suits it, the method is exact by itself."""
 
 
 @dataclass(frozen=True)
@@ -82,16 +85,27 @@ def plan(request: Request) -> Plan:
     after = answer(request.workloads, found, park, options)
     unplaced = _unplaced(request, after.catalogue.left_out, park)
     before = answer(request.workloads, after.catalogue.classes, park, options, ("exclusive",))
-    return Plan(
-        request, prices, park, before, after, _headroom(request, park, after), unplaced, unpriced, tuple(skipped)
-    )
+    headroom = _headroom(request, park, after)
+    # What has head-room, or shares nothing, is a plan too; the time may have been too short to see it.
+    best = min((after, headroom, before), key=lambda made: made.solution.cost)
+    if best is not after:
+        bound = min(after.solution.bound, best.solution.cost)
+        after = replace(best, solution=replace(best.solution, bound=bound), exact=after.exact)
+    headroom = after if options.headroom == "require" else min((headroom, before), key=lambda made: made.solution.cost)
+    return Plan(request, prices, park, before, after, headroom, unplaced, unpriced, tuple(skipped))
 
 
 def _headroom(request: Request, park: Sequence[Hardware], after: Answer) -> Answer:
     if request.options.headroom == "require":
         return after
     options = replace(request.options, headroom="require")
+    if not any(node.mode == "time-slicing" for node in _kinds(after)):
+        return after
     return answer(request.workloads, classes(request.workloads, park, options), park, options)
+
+
+def _kinds(made: Answer) -> list[NodeKind]:
+    return [made.catalogue.kinds[node.offer] for node in made.solution.nodes]
 
 
 def answer(
@@ -102,23 +116,35 @@ def answer(
     modes: Sequence[str] = ("exclusive", "time-slicing", "mig"),
 ) -> Answer:
     """The cheapest nodes that were found for some classes, with some modes."""
-    bought = catalogue(workloads, found, park, modes)
-    exact = _exactly(bought, options)
-    if not exact:
-        return Answer(bought, greedy.solve(bought.market), False)
-    from gpuslice.planner import exact as method
+    exact = _exactly(options)
+    small = len(found) * len(park) <= _MOST_PAIRS or options.method == "exact"
+    amounts = [sum(workloads[member].count for member in cls.members) for cls in found]
+    if small:
+        bought = catalogue(workloads, found, park, modes)
+    else:
+        bought = shortlist(amounts, [workloads[cls.members[0]].name for cls in found], found, park, modes)
+    if options.method == "auto":
+        demands = bought.market.demands
+        exact = exact and len(demands) <= _MOST_DEMANDS and sum(len(d.yields) for d in demands) <= _MOST_YIELDS
+    solution = _solved(bought, options.seconds if exact else 0)
+    if not small:
+        solution = replace(solution, bound=min(solution.cost, least(amounts, found, park, modes)))
+    return Answer(bought, solution, exact)
 
-    return Answer(bought, method.solve(bought.market, options.seconds), True)
+
+def _solved(bought: Catalogue, seconds: float) -> Solution:
+    if not seconds:
+        return greedy.solve(bought.market)
+    from gpuslice.planner import exact
+
+    return exact.solve(bought.market, seconds)
 
 
-def _exactly(bought: Catalogue, options: Options) -> bool:
-    if options.method != "auto":
-        if options.method == "exact" and find_spec("highspy") is None:
-            raise InputError(["the exact method needs the Python package highspy. Allowed: --method greedy"])
-        return options.method == "exact"
-    demands = bought.market.demands
-    small = len(demands) <= _MOST_DEMANDS and sum(len(demand.yields) for demand in demands) <= _MOST_YIELDS
-    return small and find_spec("highspy") is not None
+def _exactly(options: Options) -> bool:
+    """Whether the exact method is wanted and can be had."""
+    if options.method == "exact" and find_spec("highspy") is None:
+        raise InputError(["the exact method needs the Python package highspy. Allowed: --method greedy"])
+    return options.method != "greedy" and find_spec("highspy") is not None
 
 
 def _prices(options: Options) -> PriceTable:
@@ -137,7 +163,8 @@ def _candidates(request: Request) -> tuple[list[InstanceType], list[tuple[str, s
     """The instance types to choose from, and those of the catalogue that are left out unless they are named."""
     known = instance_types()
     if request.candidates is not None:
-        return [known[name] for name in request.candidates], []
+        # In the catalogue's order, so that the answer does not hang on theirs.
+        return [kind for name, kind in known.items() if name in request.candidates], []
     kinds, skipped = [], []
     for kind in known.values():
         reason = _not_by_default(kind)

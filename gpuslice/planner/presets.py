@@ -43,8 +43,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "tolerant",
             (
                 (
-                    "Solvers whose main loop runs on the CPU: GROMACS keeps 0.365 of an A100's throughput on a slice of a"
-                    " seventh of its compute (NJIT, HPC documentation)."
+                    "Solvers whose main loop runs on the CPU: GROMACS keeps 0.365 of the throughput on a slice of a"
+                    " seventh of an A100 (NJIT, HPC documentation)."
                 ),
                 "A quarter of the time on the GPU: an assumption.",
             ),

@@ -6,19 +6,22 @@ import csv
 import io
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from gpuslice.catalog import instance_types
 from gpuslice.planner import values as v
+from gpuslice.planner.documents import Problems, load_yaml
 from gpuslice.planner.errors import InputError, shown
 from gpuslice.planner.model import Isolation, Latency, Workload
 from gpuslice.planner.options import Options, Request
 from gpuslice.planner.presets import PRESETS
 
+if TYPE_CHECKING:
+    from gpuslice.planner.service_plan import ServiceRequest
+
 MAX_BYTES = 256 * 1024 * 1024
-_MOST_PROBLEMS = 1000
 CSV_COLUMNS = ("name", "count", "memory_gib", "mean", "p95", "gpu", "cpu", "ram_gib", "isolation", "latency", "group")
 _CSV_NEEDED = ("name", "memory_gib", "mean", "p95")
 _YAML_KEYS = ("name", "preset", "count", "memory", "utilization", "gpu", "cpu", "ram", "isolation", "latency", "group")
@@ -32,6 +35,7 @@ _TOP_KEYS = (
     "maxReplicas",
     "migTax",
     "workloads",
+    "services",
 )
 # What of a workload can be read in the same way from both forms.
 _COMMON: Mapping[str, Callable[[Any], Any]] = {
@@ -44,13 +48,22 @@ _COMMON: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-def read_request(path: Path) -> Request:
-    """The workloads and options of a YAML or CSV file, by its suffix. Raises InputError; OSError where unreadable."""
+def read_request(path: Path) -> Request | ServiceRequest:
+    """The workloads, or services, and options of a YAML or CSV file, by its suffix.
+
+    Raises InputError; OSError where unreadable.
+    """
     text = _text(path)
     if path.suffix.lower() == ".csv":
         return _Csv(path.name).request(text)
     if path.suffix.lower() in {".yaml", ".yml", ".json"}:
-        return _Yaml(path.name).request(text)
+        problems = Problems(path.name)
+        document = load_yaml(text, problems)
+        if isinstance(document, dict) and "services" in document:
+            from gpuslice.planner.read_services import service_request
+
+            return service_request(document, problems, path.parent)
+        return _Yaml(problems).request(document)
     raise InputError([f"{path.name}: the suffix {shown(path.suffix)} is not known. Allowed: .yaml, .yml, .json, .csv"])
 
 
@@ -69,30 +82,7 @@ def _text(path: Path) -> str:
     return text
 
 
-@dataclass
-class _Problems:
-    """What is wrong with one file."""
-
-    file: str
-    found: list[str] = field(default_factory=list)
-
-    def note(self, place: str, problem: str) -> None:
-        self.found.append(f"{self.file}{place}: {problem}")
-        if len(self.found) >= _MOST_PROBLEMS:
-            raise InputError(self.found)
-
-    def read(self, place: str, parse: Callable[[Any], Any], value: Any) -> Any:
-        """The parsed value; None, after a note, where it is wrong."""
-        try:
-            return parse(value)
-        except v.Wrong as error:
-            self.note(place, str(error))
-        except InputError as error:
-            self.note(place, str(error))
-        return None
-
-
-def _finished(problems: _Problems, workloads: Sequence[Workload], places: Mapping[str, str]) -> tuple[Workload, ...]:
+def _finished(problems: Problems, workloads: Sequence[Workload], places: Mapping[str, str]) -> tuple[Workload, ...]:
     if not workloads and not problems.found:
         problems.note("", "has no workloads. Allowed: at least one")
     for workload in workloads:
@@ -106,7 +96,7 @@ def _finished(problems: _Problems, workloads: Sequence[Workload], places: Mappin
 
 class _Csv:
     def __init__(self, file: str) -> None:
-        self.problems = _Problems(file)
+        self.problems = Problems(file)
         self.lines: dict[str, str] = {}
         self.cache: dict[tuple[str, str], Any] = {}
         self.parsers: dict[str, tuple[str, Callable[[Any], Any]]] = {n: (n, p) for n, p in _COMMON.items()} | {
@@ -176,19 +166,55 @@ class _Csv:
         return known
 
 
+def unknown_keys(problems: Problems, place: str, entry: Mapping[Any, Any], allowed: Sequence[str]) -> None:
+    """Notes the keys that are not allowed."""
+    for key in (k for k in entry if k not in allowed):
+        hint = v.nearest(key, allowed)
+        shown_key = key if isinstance(key, str) and key.isprintable() and len(key) <= 80 else shown(key)
+        where = f"{place}.{shown_key}" if place else f": {shown_key}"
+        problems.note(where, f"unknown key. Allowed: {', '.join(allowed)}{hint}")
+
+
+def options_of(problems: Problems, document: Mapping[str, Any]) -> Options:
+    """What a file says of the options; what is wrong is noted."""
+    changes: dict[str, Any] = {}
+    for key, (name, parse) in _OPTION_KEYS.items():
+        if key in document:
+            changes[name] = problems.read(f": {key}", parse, document[key])
+    prices = document.get("prices", {})
+    if not isinstance(prices, dict):
+        problems.note(": prices", f"is {shown(prices)}. Allowed: a map with the keys {', '.join(_PRICE_KEYS)}")
+        prices = {}
+    unknown_keys(problems, ": prices", prices, tuple(_PRICE_KEYS))
+    for key, (name, parse) in _PRICE_KEYS.items():
+        if key in prices:
+            changes[name] = problems.read(f": prices.{key}", parse, prices[key])
+    return replace(Options(), **{name: value for name, value in changes.items() if value is not None})
+
+
+def candidates_of(problems: Problems, names: Any) -> tuple[str, ...] | None:
+    """The instance types that a file names, None where it names none; what is wrong is noted."""
+    if names is None:
+        return None
+    if not isinstance(names, list) or not names:
+        problems.note(": candidates", f"is {shown(names)}. Allowed: a list of instance types")
+        return None
+    return check_candidates(names, problems)
+
+
 class _Yaml:
-    def __init__(self, file: str) -> None:
-        self.problems = _Problems(file)
+    def __init__(self, problems: Problems) -> None:
+        self.problems = problems
         self.places: dict[str, str] = {}
         self.notes: list[str] = []
 
-    def request(self, text: str) -> Request:
-        document = _load(text, self.problems)
+    def request(self, document: Any) -> Request:
         if not isinstance(document, dict):
             self.problems.note("", f"is {shown(document)}. Allowed: a map with the key workloads")
             raise InputError(self.problems.found)
-        self._unknown("", document, _TOP_KEYS)
-        options, candidates = self._options(document), self._candidates(document.get("candidates"))
+        unknown_keys(self.problems, "", document, _TOP_KEYS)
+        options = options_of(self.problems, document)
+        candidates = candidates_of(self.problems, document.get("candidates"))
         entries = document.get("workloads")
         if not isinstance(entries, list):
             what = "is missing" if entries is None else f"is {shown(entries)}"
@@ -197,40 +223,11 @@ class _Yaml:
         workloads = [w for index, entry in enumerate(entries) if (w := self._workload(f": workloads[{index}]", entry))]
         return Request(_finished(self.problems, workloads, self.places), candidates, options, tuple(self.notes))
 
-    def _unknown(self, place: str, entry: Mapping[Any, Any], allowed: Sequence[str]) -> None:
-        for key in (k for k in entry if k not in allowed):
-            hint = v.nearest(key, allowed)
-            where = f"{place}.{key}" if place else f": {key}"
-            self.problems.note(where, f"unknown key. Allowed: {', '.join(allowed)}{hint}")
-
-    def _options(self, document: Mapping[str, Any]) -> Options:
-        changes: dict[str, Any] = {}
-        for key, (name, parse) in _OPTION_KEYS.items():
-            if key in document:
-                changes[name] = self.problems.read(f": {key}", parse, document[key])
-        prices = document.get("prices", {})
-        if not isinstance(prices, dict):
-            self.problems.note(": prices", f"is {shown(prices)}. Allowed: a map with the keys {', '.join(_PRICE_KEYS)}")
-            prices = {}
-        self._unknown(": prices", prices, tuple(_PRICE_KEYS))
-        for key, (name, parse) in _PRICE_KEYS.items():
-            if key in prices:
-                changes[name] = self.problems.read(f": prices.{key}", parse, prices[key])
-        return replace(Options(), **{name: value for name, value in changes.items() if value is not None})
-
-    def _candidates(self, names: Any) -> tuple[str, ...] | None:
-        if names is None:
-            return None
-        if not isinstance(names, list) or not names:
-            self.problems.note(": candidates", f"is {shown(names)}. Allowed: a list of instance types")
-            return None
-        return check_candidates(names, self.problems)
-
     def _workload(self, place: str, entry: Any) -> Workload | None:
         if not isinstance(entry, dict):
             self.problems.note(place, f"is {shown(entry)}. Allowed: a map with the keys {', '.join(_YAML_KEYS)}")
             return None
-        self._unknown(place, entry, _YAML_KEYS)
+        unknown_keys(self.problems, place, entry, _YAML_KEYS)
         made = self._figures(place, self._with_preset(place, entry))
         if any(value is None for value in made.values()):
             return None
@@ -254,26 +251,26 @@ class _Yaml:
         assumed = [key for key in ("memory", "utilization") if key not in entry]
         if assumed:
             subject = shown(entry.get("name"))
-            self.notes.append(f"workload {subject}: {' and '.join(assumed)} are the preset {name}'s, not measured")
+            self.notes.append(f"workload {subject}: {' and '.join(assumed)} come from the preset {name}, not from you")
         return {**given, **entry}
 
     def _figures(self, place: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         made: dict[str, Any] = {"count": 1}
         for key in ("name", "memory", "utilization"):
-            if key not in entry:
+            if entry.get(key) is None:
                 self.problems.note(f"{place}.{key}", f"is missing. Allowed: {_WANTED[key]}")
                 made[key] = None
         for key, (name, parse) in _WORKLOAD_KEYS.items():
             if entry.get(key) is not None:
                 made[name] = self.problems.read(f"{place}.{key}", parse, entry[key])
-        made |= self._use(f"{place}.utilization", entry["utilization"]) if "utilization" in entry else {}
-        return made
+        use = entry.get("utilization")
+        return made if use is None else made | self._use(f"{place}.utilization", use)
 
     def _use(self, place: str, use: Any) -> dict[str, Any]:
         if not isinstance(use, dict) or not {"mean", "p95"} & set(use):
             self.problems.note(place, f"is {shown(use)}. Allowed: {_WANTED['utilization']}")
             return {"mean": None}
-        self._unknown(place, use, ("mean", "p95"))
+        unknown_keys(self.problems, place, use, ("mean", "p95"))
         made = {}
         for key in ("mean", "p95"):
             if key in use:
@@ -345,7 +342,7 @@ _PRICE_KEYS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 
 def read_option(key: str, text: str, place: str) -> tuple[str, Any]:
     """An option given as text, by its key in the file (`prices.basis` for one of the prices): field and value."""
-    problems = _Problems("")
+    problems = Problems("")
     if key == "candidates":
         wanted = [name.strip() for name in text.split(",") if name.strip()]
         found = check_candidates(wanted, problems)
@@ -361,41 +358,14 @@ def read_option(key: str, text: str, place: str) -> tuple[str, Any]:
     return name, value
 
 
-def check_candidates(names: Iterable[Any], problems: _Problems) -> tuple[str, ...]:
+def check_candidates(names: Iterable[Any], problems: Problems) -> tuple[str, ...]:
     """Known instance types, each once; what is wrong goes to `problems`."""
     known = instance_types()
+    types = [name for name in names if isinstance(name, str) and name in known]
     for name in names:
-        if name not in known:
+        if name not in types:
             hint = v.nearest(name, tuple(known))
             problems.note(
                 ": candidates", f"unknown instance type {shown(name)}. Allowed: GPU types such as g4dn.xlarge{hint}"
             )
-    return tuple(dict.fromkeys(name for name in names if name in known))
-
-
-def _load(text: str, problems: _Problems) -> Any:
-    """The YAML document. A key that is there twice, and whatever PyYAML refuses, is a problem with its line."""
-    import yaml
-
-    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-    class Loader(base):  # type: ignore[misc]
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            seen: set[Any] = set()
-            for key, _ in node.value:
-                text = key.value if isinstance(key.value, str) else str(key.start_mark.line)
-                if text in seen:
-                    problems.note(
-                        f":{key.start_mark.line + 1}", f"{shown(text)} is there twice. Allowed: each key once"
-                    )
-                seen.add(text)
-            return super().construct_mapping(node, deep)
-
-    try:
-        return yaml.load(text, Loader=Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        problems.note(f":{mark.line + 1}" if mark else "", f"is not YAML: {error.problem or error.context}")
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        problems.note("", f"is not YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
-    raise InputError(problems.found)
+    return tuple(dict.fromkeys(types))

@@ -18,12 +18,17 @@ ROOM = 3
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A kind of node. `price`: whole millionths of a dollar per hour. `slots`: kind to number on one node."""
+    """A kind of node. `price`: whole millionths of a dollar per hour. `slots`: kind to number on one node.
+
+    Offers of one `family` (empty: none) have the same price and room, and a slot of a kind is the same on each of them:
+    the MIG layouts of one instance type.
+    """
 
     name: str
     price: int
     slots: Mapping[str, int]
     room: tuple[int, int, int]
+    family: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,8 @@ def fits(needs: Sequence[int], room: Sequence[int]) -> bool:
     return all(need <= left for need, left in zip(needs, room, strict=True))
 
 
-_PATIENCE = 200
+PATIENCE = 200
+"""After so many pods in a row that find no room, a node counts as full."""
 
 
 def fill(market: Market, offer: int, takes: Mapping[tuple[int, str], int]) -> list[Node]:
@@ -117,13 +123,38 @@ def fill(market: Market, offer: int, takes: Mapping[tuple[int, str], int]) -> li
             left[key] -= copies * count
         nodes.append(Node(offer, copies, content))
         # Only what is on the node can have come to an end, and that stands near the front.
-        waiting = [key for key in waiting if left[key]] if len(waiting) < _PATIENCE else _without(waiting, left)
+        waiting = [key for key in waiting if left[key]] if len(waiting) < PATIENCE else _without(waiting, left)
     return nodes
 
 
+def fill_given(
+    market: Market, bought: Iterable[int], takes: Mapping[tuple[int, str], int]
+) -> tuple[list[Node], dict[tuple[int, str], int]]:
+    """Puts pods onto given nodes, the largest first, each where the first place is. Nodes, and what found no place."""
+    offers = list(bought)
+    slots = [dict(market.offers[offer].slots) for offer in offers]
+    rooms: list[tuple[int, ...]] = [market.offers[offer].room for offer in offers]
+    contents: list[dict[tuple[int, str], int]] = [{} for _ in offers]
+    left: dict[tuple[int, str], int] = {}
+    for key in sorted(takes, key=lambda k: (tuple(-n for n in market.demands[k[0]].needs), k)):
+        needs, waiting = market.demands[key[0]].needs, takes[key]
+        for index, room in enumerate(rooms):
+            if not waiting:
+                break
+            count = min(slots[index].get(key[1], 0), waiting, *(r // n for r, n in zip(room, needs, strict=True) if n))
+            if count > 0:
+                contents[index][key] = count
+                slots[index][key[1]] -= count
+                rooms[index] = tuple(r - count * n for r, n in zip(room, needs, strict=True))
+                waiting -= count
+        if waiting:
+            left[key] = waiting
+    return [Node(offer, 1, content) for offer, content in zip(offers, contents, strict=True) if content], left
+
+
 def _without(waiting: list[tuple[int, str]], left: Mapping[tuple[int, str], int]) -> list[tuple[int, str]]:
-    head = waiting[: 2 * _PATIENCE]
-    waiting[: 2 * _PATIENCE] = [key for key in head if left[key]]
+    head = waiting[: 2 * PATIENCE]
+    waiting[: 2 * PATIENCE] = [key for key in head if left[key]]
     return waiting
 
 
@@ -141,7 +172,7 @@ def _one_node(
         count = min(slots[key[1]], left[key], *(r // n for r, n in zip(room, needs[key], strict=True) if n))
         if count <= 0:
             misses += 1
-            if misses >= _PATIENCE:
+            if misses >= PATIENCE:
                 break
             continue
         content[key] = count

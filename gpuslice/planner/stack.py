@@ -2,49 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from gpuslice.planner.errors import InputError
-from gpuslice.planner.options import MAX_REPLICAS
+from gpuslice.planner.options import MAX_REPLICAS, Options
 from gpuslice.planner.plan import Plan
 from gpuslice.planner.pools import PlannedPool, pools
+
+if TYPE_CHECKING:
+    from gpuslice.planner.service_plan import ServicePool
 
 GROUP_TAINT = "trust-group"
 
 
 def stack_text(plan: Plan) -> str:
-    """A stack file with the plan's pools, which passes `gpuslice validate`.
+    """A stack file with the plan's pools. Raises InputError as `stack_file` does."""
+    return stack_file(pools(plan.after, plan.request.workloads), plan.request.options, plan.after.solution.cost)
+
+
+def stack_file(found: Sequence[PlannedPool | ServicePool], options: Options, cost: int) -> str:
+    """A stack file with pools that cost so many millionths of a dollar per hour; it passes `gpuslice validate`.
 
     Raises InputError where there is no pool to write, or where the settings refuse one.
     """
     from gpuslice.text import dump
 
-    found = pools(plan.after, plan.request.workloads)
     if not found:
         raise InputError(["no pool to write: nothing of the input can be placed"])
-    entries = [entry(plan, pool) for pool in found]
-    _check(plan, entries)
-    config = {"aws:region": plan.request.options.region, "gpu-slicing:pools": entries}
-    return "".join(f"# {line}\n" for line in _head(plan, found)) + dump({"config": config})
+    entries = [entry(options, pool) for pool in found]
+    config = {"aws:region": options.region, "gpu-slicing:pools": entries}
+    _check(config)
+    return "".join(f"# {line}\n" for line in _head(found, options, cost)) + dump({"config": config})
 
 
-def _check(plan: Plan, entries: list[dict[str, Any]]) -> None:
+def _check(config: dict[str, Any]) -> None:
     from gpuslice.load import load_settings
     from gpuslice.problems import SettingsError
 
     try:
-        load_settings({"aws:region": plan.request.options.region, "gpu-slicing:pools": entries}, "plan")
+        load_settings(config, "plan")
     except SettingsError as error:
         raise InputError(
             [f"the settings refuse a pool of this plan: {problem}" for problem in error.problems]
         ) from None
 
 
-def _head(plan: Plan, found: list[PlannedPool]) -> list[str]:
-    hours = plan.request.options.hours_per_month
-    cost = plan.after.solution.cost * hours / 1e6
+def _head(found: Sequence[PlannedPool | ServicePool], options: Options, cost: int) -> list[str]:
+    hours, nodes = options.hours_per_month, sum(len(pool.nodes) for pool in found)
     lines = [
-        f"{plan.after.nodes} nodes, ${cost:,.2f} a month of {hours} hours, {plan.request.options.basis}.",
+        f"{nodes} nodes, ${cost * hours / 1e6:,.2f} a month of {hours} hours, {options.basis}.",
         "limits.nodes has one node more than the plan, so that Karpenter can replace a node before it drains it.",
     ]
     if any(pool.kind.group for pool in found):
@@ -52,11 +59,11 @@ def _head(plan: Plan, found: list[PlannedPool]) -> list[str]:
     return lines
 
 
-def entry(plan: Plan, pool: PlannedPool) -> dict[str, Any]:
+def entry(options: Options, pool: PlannedPool | ServicePool) -> dict[str, Any]:
     """One pool of the settings."""
     kind = pool.kind
     made: dict[str, Any] = {"name": pool.name, "instanceTypes": [kind.hardware.kind.name], "sharing": _sharing(pool)}
-    if plan.request.options.basis == "spot":
+    if options.basis == "spot":
         made["capacityTypes"] = ["spot"]
     made["limits"] = {"nodes": len(pool.nodes) + 1}
     if kind.group:
@@ -64,7 +71,7 @@ def entry(plan: Plan, pool: PlannedPool) -> dict[str, Any]:
     return made
 
 
-def _sharing(pool: PlannedPool) -> dict[str, Any]:
+def _sharing(pool: PlannedPool | ServicePool) -> dict[str, Any]:
     kind = pool.kind
     if kind.mode == "mig":
         return {"mode": "mig", "layout": dict(kind.layout)}

@@ -8,6 +8,7 @@ from typing import Any
 
 _WIDTH = 100
 _MOST_ROWS = 40
+_MOST_KINDS = 4
 
 
 def lines(answer: Mapping[str, Any]) -> list[str]:
@@ -17,7 +18,7 @@ def lines(answer: Mapping[str, Any]) -> list[str]:
         found += wrap(f"Warning: {warning}.", _WIDTH, subsequent_indent="  ")
     if answer["warnings"]:
         found.append("")
-    found += [*_pools(answer["pools"]), "", *_placements(answer["placements"], answer["nodes"])]
+    found += [*_pools(answer["pools"]), "", *_placements(answer["placements"])]
     found += _unplaced(answer["unplaced"])
     found += ["", "Not taken"]
     for entry in answer["refused"]:
@@ -48,7 +49,10 @@ def _month(row: Mapping[str, Any]) -> str:
 def _nodes(row: Mapping[str, Any]) -> list[str]:
     if "nodes" not in row:
         return ["", ""]
-    return [f"{row['nodes']:,}", ", ".join(f"{n} x {t}" for t, n in row["instanceTypes"].items())]
+    kinds = sorted(row["instanceTypes"].items(), key=lambda pair: (-pair[1], pair[0]))
+    more = len(kinds) - _MOST_KINDS
+    shown = ", ".join(f"{n:,} x {t}" for t, n in kinds[:_MOST_KINDS])
+    return [f"{row['nodes']:,}", shown + (f" and {more} more types" if more > 0 else "")]
 
 
 def _pools(pools: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -81,14 +85,14 @@ def _only_changes(table: list[list[str]]) -> list[list[str]]:
     return shown
 
 
-def _placements(placements: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]]) -> list[str]:
-    pool_of = {node["name"]: node["pool"] for node in nodes}
-    counts: dict[tuple[str, str, str], int] = {}
+def _placements(placements: Sequence[Mapping[str, Any]]) -> list[str]:
+    more_heads = [key for key in ("batch", "processes") if any(key in entry for entry in placements)]
+    counts: dict[tuple[str, ...], int] = {}
     for entry in placements:
-        key = (entry["workload"], pool_of[entry["node"]], entry["resource"])
+        key = (entry["workload"], entry["pool"], entry["resource"], *(str(entry[head]) for head in more_heads))
         counts[key] = counts.get(key, 0) + entry["count"]
-    rows = [[workload, f"{count}", pool, resource] for (workload, pool, resource), count in sorted(counts.items())]
-    shown = _table(["workload", "pods", "pool", "resource"], rows[:_MOST_ROWS], left=(0, 2, 3))
+    rows = [[workload, f"{count}", *rest] for (workload, *rest), count in sorted(counts.items())]
+    shown = _table(["workload", "pods", "pool", "resource", *more_heads], rows[:_MOST_ROWS], left=(0, 2, 3))
     more = len(rows) - _MOST_ROWS
     return [*shown, *([f"... and {more} more; all of them with --json"] if more > 0 else [])]
 

@@ -85,7 +85,9 @@ def _prices(plan: Plan) -> list[str]:
     found = []
     if plan.unpriced:
         region = plan.request.options.region
-        found.append(f"no price in {region}, so not a candidate: {', '.join(plan.unpriced)}")
+        more = len(plan.unpriced) - _NAMES
+        listed = ", ".join(plan.unpriced[:_NAMES]) + (f" and {more} more types" if more > 0 else "")
+        found.append(f"no price in {region}, so no candidate: {listed}")
     if plan.request.options.basis != "on-demand":
         factor = plan.request.options.price_factor
         found.append(
@@ -98,5 +100,5 @@ def _proof(plan: Plan) -> list[str]:
     cost, bound = plan.after.solution.cost, plan.after.solution.bound
     if cost <= bound:
         return []
-    how = "the time was up" if plan.after.exact else "the greedy method does not look further"
-    return [f"not proven the cheapest: at most {(cost - bound) / cost:.1%} could be saved, {how}"]
+    how = "in the time given" if plan.after.exact else "by the greedy method"
+    return [f"not proven the cheapest {how}: the proven bound is {(cost - bound) / cost:.1%} lower"]

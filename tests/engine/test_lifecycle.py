@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from stacks import NEEDS_ENGINE, ROOT, NewWorkspace, Operation, Workspace
 
+from gpuslice.catalog.prices import stack_prices
 from gpuslice.pools import Pool
 from gpuslice.project import read_settings
 
@@ -107,7 +108,9 @@ def test_outputs_are_the_contract_that_other_stacks_read(stack: str, request: py
         "clusterName": settings.cluster.name,
         "region": settings.region,
         "kubeconfig": "[secret]",
-        "gpuPools": {p.name: json.loads(json.dumps(Pool.of(p).output())) for p in settings.pools},
+        "gpuPools": {
+            p.name: json.loads(json.dumps(Pool.of(p).output(stack_prices(settings.region)))) for p in settings.pools
+        },
     }
     shown = json.loads(workspace.succeed("stack", "output", "--json", "--show-secrets"))["kubeconfig"]
     assert json.loads(shown)["users"][0]["user"]["exec"]["args"][-4:-2] == ["--cluster-name", settings.cluster.name]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stacks import NEEDS_ENGINE, ROOT, Workspace, use_this_python
 
+from gpuslice.catalog.prices import stack_prices
 from gpuslice.pools import Pool
 from gpuslice.project import read_settings
 
@@ -26,7 +27,7 @@ def test_the_example_runs_on_a_slice_of_the_deployed_stack(dev: Workspace, tmp_p
         "Service inference",
         "PodDisruptionBudget inference",
     }
-    pool = Pool.of(read_settings(ROOT / "Pulumi.dev.yaml").pools[0]).output()
+    pool = Pool.of(read_settings(ROOT / "Pulumi.dev.yaml").pools[0]).output(stack_prices("us-east-1"))
     outputs = json.loads(workspace.succeed("stack", "output", "--json"))
     assert outputs["pool"] == "t4-shared"
     assert outputs["sliceResource"] == pool["resources"][0]["name"]

@@ -114,7 +114,13 @@ def changed(local_up: story.LocalUp, proof: story.Proof, timed) -> story.Changed
 @pytest.fixture(scope="session")
 def destroyed(local_up: story.LocalUp, proof: story.Proof, changed: story.Changed, timed) -> story.Destroyed:
     with timed("destroy"):
-        told = story.destroy(local_up, proof)
+        return story.destroy(local_up, proof)
+
+
+@pytest.fixture(scope="session")
+def followed(local_up: story.LocalUp, destroyed: story.Destroyed, timed) -> story.Followed:
+    with timed("the planner's pools"):
+        told = story.follow_plan(local_up)
     # The story is over: the memory of its control plane is for other tests.
     controlplane.stop(local_up.sandbox, lambda line: None)
     return told

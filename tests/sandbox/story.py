@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,10 @@ from scenarios import (
     workload,
 )
 
+from benchmarks.karpenter import State, room_differences, run
+from benchmarks.karpenter_ways import Way, daemons, planned
+from gpuslice.planner.plan import Plan, plan
+from gpuslice.planner.read import read_request
 from gpuslice.pools import GPU, PLUGIN_LABEL
 from gpuslice.stackfile import load_stack_file
 from offline.preview import StackRecording
@@ -85,6 +89,21 @@ class Destroyed:
     moments: dict[str, Snapshot]
     history: dict[str, list[tuple[str, Manifest]]]
     after: Snapshot
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Two plans and what their pods had when all ran, the whole cluster then, and where the planner's room of a node
+    was wrong. In the second plan CPU is so scarce that the order counts in which pods come to a node.
+    """
+
+    plan: Plan
+    way: Way
+    seen: State
+    tight: Plan
+    seen_tight: State
+    after: Snapshot
+    room_differences: list[str]
 
 
 def up(folder: Path) -> LocalUp:
@@ -157,6 +176,21 @@ def destroy(start: LocalUp, proof: Proof) -> Destroyed:
     prune(start.sandbox, life.cluster, (), watch)
     after = life.look()
     return Destroyed(moments, {kind: life.history(kind, since) for kind in DELETED_KINDS}, after)
+
+
+def follow_plan(start: LocalUp) -> Followed:
+    """The pools of two plans in the empty cluster, and their pods on them."""
+    made = plan(read_request(Path(__file__).with_name("planned_workloads.yaml")))
+    tight = plan(read_request(Path(__file__).with_name("tight_workloads.yaml")))
+    ways, life = (planned(made), replace(planned(tight), name="tight")), start.world
+    local_stack = load_stack_file(start.folder / "Pulumi.local.yaml")
+    sections = {k: v for k, v in local_stack.items() if k not in ("gpu-slicing:tenants", "gpu-slicing:verification")}
+    entries = [entry for way in ways for entry in way.pools]
+    stack = record_config(start.folder, "planned", {**sections, "gpu-slicing:pools": entries})
+    deploy(start.sandbox, stack.recording, stack.settings.region, _ignore)
+    life.apply([daemons()])
+    seen, seen_tight = (run(life.cluster, way, stack.recording.outputs["gpuPools"])[0] for way in ways)
+    return Followed(made, ways[0], seen, tight, seen_tight, life.look(), room_differences(life.cluster))
 
 
 def _ignore(line: str) -> None:

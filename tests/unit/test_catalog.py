@@ -91,6 +91,7 @@ def test_prices_are_exact_and_dated():
     assert instance_types()["g4dn.xlarge"].usd_per_hour == Decimal("0.526")
     assert instance_types()["p4d.24xlarge"].usd_per_hour == Decimal("21.957642")
     assert [name for name, record in instance_types().items() if record.usd_per_hour is None] == ["p5e.48xlarge"]
+    assert "karpenter-provider-aws" in catalog.PRICE_SOURCE
     assert (catalog.PRICE_REGION, catalog.PRICE_DATE) == ("us-east-1", "2026-07-20")
     assert catalog.HOURS_PER_MONTH == 720
 

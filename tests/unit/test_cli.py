@@ -320,6 +320,58 @@ class TestPreview:
         assert "Allowed: dev, local, prod." in err
         assert "Did you mean prod?" in err
 
+    @pytest.fixture
+    def cheaper(self, tmp_path):
+        """The stack `dev` with fewer nodes, as a file to compare with."""
+        text = (ROOT / "Pulumi.dev.yaml").read_text(encoding="utf-8")
+        path = tmp_path / "Pulumi.dev.yaml"
+        path.write_text(text.replace("limits: {nodes: 2}", "limits: {nodes: 1}"), encoding="utf-8")
+        assert path.read_text(encoding="utf-8") != text
+        return path
+
+    @pytest.mark.parametrize("columns", [80, 120])
+    def test_the_change_in_cost_against_a_base(self, gpuslice, once, monkeypatch, cheaper, columns):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        code, out, err = gpuslice("preview", "--stack", "dev", "--base", cheaper)
+        assert (code, err) == (0, "")
+        assert max(map(len, out.splitlines())) <= max(columns, len(str(cheaper)))
+        rows = [line.split() for line in out[out.index("Change in cost") :].splitlines()]
+        assert ["t4-shared", "$541.44", "$1,082.88", "+$541.44"] in rows
+        assert ["t4-shared", "changed:", "limits.nodes", "1", "->", "2"] in rows
+        assert out.index("Monthly cost") < out.index("Change in cost") < out.index("Policies: no violation")
+
+    def test_the_change_is_part_of_the_json(self, gpuslice, once, cheaper):
+        code, out, err = gpuslice("preview", "--stack", "dev", "--base", cheaper, "--json", "-")
+        assert (code, err) == (0, "")
+        found = json.loads(out)["costChange"]
+        assert (found["base"], found["newStack"]) == (str(cheaper), False)
+        assert found["usdPerMonthAtLimit"] == {"before": 541.44, "after": 1082.88, "change": 541.44}
+        assert "costChange" not in json.loads(gpuslice("preview", "--stack", "dev", "--json", "-")[1])
+
+    def test_without_a_base_nothing_is_compared(self, gpuslice, once):
+        assert "Change in cost" not in gpuslice("preview", "--stack", "dev")[1]
+
+    def test_a_base_that_todays_rules_refuse_does_not_fail_the_preview(self, gpuslice, once, cheaper):
+        cheaper.write_text(cheaper.read_text(encoding="utf-8").replace("replicas", "replcas"), encoding="utf-8")
+        code, out, _ = gpuslice("preview", "--stack", "dev", "--base", cheaper)
+        assert code == 0
+        assert "The change in cost is not known: today's rules refuse the stack file" in " ".join(out.split())
+        assert "gpu-slicing:pools[0].sharing.replcas: unknown key" in " ".join(out.split())
+
+    @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+    def test_a_base_that_is_not_there_is_exit_1_before_the_program_runs(self, gpuslice, refused_root, monkeypatch):
+        subprocess.run(["git", "init", "-q", str(refused_root)], check=True)
+        monkeypatch.setattr(offline.preview, "preview", None)
+        code, out, err = gpuslice("preview", "--stack", "dev", "--base", "no-such-branch")
+        assert (code, out) == (1, "")
+        assert err.startswith("gpuslice: base no-such-branch: is neither a file nor a revision that git knows.")
+
+    def test_without_git_a_revision_is_exit_2(self, gpuslice, monkeypatch, tmp_path):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        code, out, err = gpuslice("preview", "--stack", "dev", "--base", "HEAD")
+        assert (code, out) == (2, "")
+        assert err == "gpuslice: git is not installed: give the path of a stack file as the base, or install git\n"
+
     def test_a_program_that_fails_says_why(self, gpuslice, monkeypatch):
         def fail(_root, _stack):
             raise ProgramFailed("the kubeconfig is gone")
@@ -355,6 +407,14 @@ class TestEngine:
         assert gpuslice("preview", "--stack", "dev", "--engine", "auto")[0] == 0
         assert gpuslice("preview", "--stack", "dev")[0] == 0
         assert ran == [("dev", "preview")]
+
+    def test_after_the_preview_of_the_cli_come_slices_cost_and_change(self, gpuslice, ran):
+        code, out, err = gpuslice("preview", "--stack", "dev", "--engine", "auto", "--base", "Pulumi.prod.yaml")
+        assert (code, err, ran) == (0, "", [("dev", "preview")])
+        assert out.index("Slices of a node") < out.index("Monthly cost") < out.index("Change in cost against")
+        assert "a100-mig removed" in out
+        assert "eks:index:Cluster" not in out
+        assert "Change in cost" not in gpuslice("preview", "--stack", "dev", "--engine", "auto")[1]
 
     def test_the_sandboxs_stack_never_goes_to_the_cli(self, gpuslice, ran, once):
         assert gpuslice("preview", "--stack", "local", "--engine", "auto")[0] == 0

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuslice.catalog import instance_types
-from gpuslice.costs import basis, costs_json, most_per_month, node_month, pool_costs
+from gpuslice.catalog.prices import on_demand, stack_prices
+from gpuslice.costs import basis, costs_json, most_per_month, node_month, pool_costs, unpriced
 from gpuslice.pools import Pool
 from gpuslice.sharing.mig import layouts
-from tests.helpers import MIG, SHARED, WHOLE, pool
+from tests.helpers import MIG, PRICES, SHARED, WHOLE, pool
 
 HOURS = 720
 
@@ -37,14 +38,14 @@ def of(type_: str, sharing: dict) -> Pool:
 def node_price(found: Pool) -> Decimal:
     """The price of a node, from the prices of its slices."""
     (t,) = found.types
-    prices = [found.slice_price(r, t) * found.slices(t)[r.name] for r in found.resources]
+    prices = [found.slice_price(r, t, PRICES) * found.slices(t)[r.name] for r in found.resources]
     return sum(prices, Decimal(0))
 
 
 @pytest.mark.parametrize(("type_", "sharing", "slices", "node", "slice_"), TABLE, ids=[row[0] for row in TABLE])
 def test_the_table_of_prices(type_, sharing, slices, node, slice_):
     found = of(type_, sharing)
-    (row,) = pool_costs(found)
+    (row,) = pool_costs(found, PRICES)
     assert row.slices_per_node == slices
     assert f"{instance_types()[type_].usd_per_hour:.3f}" == node
     assert f"{row.usd_per_slice_hour:.3f}" == slice_
@@ -53,7 +54,7 @@ def test_the_table_of_prices(type_, sharing, slices, node, slice_):
 def test_four_quarters_of_one_gpu_against_four_gpus():
     """Four workloads that each keep a quarter of a T4 busy: four g4dn.2xlarge, or one with four slices."""
     found = pool(instanceTypes=["g4dn.2xlarge"])
-    (row,) = pool_costs(found)
+    (row,) = pool_costs(found, PRICES)
     assert row.usd_per_node_month == Decimal("541.44")
     assert 4 * row.usd_per_node_month == Decimal("2165.76")
     assert 4 * row.usd_per_slice_hour * HOURS == Decimal("541.44")
@@ -66,7 +67,7 @@ def test_replicas_share_the_whole_price(instance_type, replicas):
         return
     found = of(instance_type.name, settings)
     if instance_type.usd_per_hour is None:
-        assert found.slice_price(found.resources[0], instance_type) is None
+        assert found.slice_price(found.resources[0], instance_type, PRICES) is None
     else:
         assert abs(node_price(found) - instance_type.usd_per_hour) < Decimal("1e-20")
 
@@ -80,7 +81,7 @@ def test_mig_slices_share_the_whole_price(layout):
 
 def test_a_larger_slice_is_never_cheaper():
     found = of("p4d.24xlarge", {"mode": "mig", "layout": {"1g.5gb": 2, "2g.10gb": 1, "3g.20gb": 1}})
-    prices = [row.usd_per_slice_hour for row in pool_costs(found)]
+    prices = [row.usd_per_slice_hour for row in pool_costs(found, PRICES)]
     assert prices == sorted(prices)
 
 
@@ -88,51 +89,80 @@ def test_sharing_never_makes_a_pods_share_dearer():
     whole = of("g4dn.xlarge", {"mode": "exclusive"})
     for replicas in range(2, 9):
         shared = of("g4dn.xlarge", {"mode": "time-slicing", "replicas": replicas})
-        assert shared.slice_price(shared.resources[0], shared.types[0]) < whole.slice_price(
-            whole.resources[0], whole.types[0]
+        assert shared.slice_price(shared.resources[0], shared.types[0], PRICES) < whole.slice_price(
+            whole.resources[0], whole.types[0], PRICES
         )
 
 
 def test_a_month_is_rounded_to_the_cent():
-    assert node_month(instance_types()["p4d.24xlarge"]) == Decimal("15809.50")  # 21.957642 x 720 = 15809.502...
+    assert node_month(instance_types()["p4d.24xlarge"], PRICES) == Decimal("15809.50")  # 21.957642 x 720 = 15809.502...
 
 
 def test_the_most_that_a_pool_may_cost():
     found = pool(instanceTypes=["g4dn.xlarge", "g4dn.12xlarge"], limits={"nodes": 10})
-    assert most_per_month(found) == 10 * node_month(instance_types()["g4dn.12xlarge"])
+    assert most_per_month(found, PRICES) == 10 * node_month(instance_types()["g4dn.12xlarge"], PRICES)
 
 
 def test_a_type_without_a_price_has_none_anywhere():
     found = of("p5e.48xlarge", {"mode": "exclusive"})
-    (row,) = pool_costs(found)
+    (row,) = pool_costs(found, PRICES)
     assert row.usd_per_slice_hour is row.usd_per_node_month is None
-    assert most_per_month(found) is None
-    assert found.output()["resources"][0]["pricePerSliceHour"] == {}
-    assert costs_json([found], "us-east-1")["pools"][0]["slices"][0]["usdPerSliceHour"] is None
+    assert most_per_month(found, PRICES) is None
+    assert found.output(PRICES)["resources"][0]["pricePerSliceHour"] == {}
+    assert costs_json([found], "us-east-1", PRICES)["pools"][0]["slices"][0]["usdPerSliceHour"] is None
 
 
 def test_a_maximum_is_not_known_where_one_price_is_not():
-    assert most_per_month(pool(WHOLE, instanceTypes=["p5en.48xlarge", "p5e.48xlarge"])) is None
+    assert most_per_month(pool(WHOLE, instanceTypes=["p5en.48xlarge", "p5e.48xlarge"]), PRICES) is None
 
 
 def test_one_row_for_each_type_and_resource():
     found = pool(MIG, sharing={"mode": "mig", "layout": {"1g.5gb": 3, "2g.10gb": 2}})
-    assert [(r.instance_type, r.resource) for r in pool_costs(found)] == [
+    assert [(r.instance_type, r.resource) for r in pool_costs(found, PRICES)] == [
         ("p4d.24xlarge", "nvidia.com/mig-1g.5gb"),
         ("p4d.24xlarge", "nvidia.com/mig-2g.10gb"),
     ]
 
 
-def test_the_basis_names_the_month_the_prices_and_another_region():
-    assert "720 hours" in basis("us-east-1")
-    assert "2026-07-20" in basis("us-east-1")
-    assert "eu-west-1" not in basis("us-east-1")
-    assert "This stack is in eu-west-1" in basis("eu-west-1")
+def test_the_basis_names_the_month_the_prices_and_their_date():
+    text = basis([pool()], "us-east-1", PRICES)
+    assert "list prices of us-east-1, 2026-07-20; a month has 720 hours" in text
+    assert "This stack" not in text
+    assert "No price" not in text
+
+
+def test_a_stack_in_another_region_has_the_prices_of_that_region():
+    prices = stack_prices("eu-central-1")
+    (row,) = pool_costs(pool(), prices)
+    assert row.usd_per_node_month == Decimal("0.658") * HOURS
+    assert pool().output(prices)["resources"][0]["pricePerSliceHour"] == {"g4dn.xlarge": 0.1645}
+    assert pool().output(prices)["priceRegion"] == "eu-central-1"
+    text = basis([pool()], "eu-central-1", prices)
+    assert "list prices of eu-central-1, 2026-01-21" in text
+    assert "This stack" not in text
+
+
+def test_a_region_without_prices_is_said_and_not_hidden():
+    prices = stack_prices("cn-north-1")
+    data = costs_json([pool()], "cn-north-1", prices)
+    assert data["priceRegion"] == pool().output(prices)["priceRegion"] == "us-east-1"
+    assert "This stack is in cn-north-1, whose prices are not known here" in data["basis"]
+
+
+def test_a_type_without_a_price_in_the_region_is_named_and_never_free():
+    prices = on_demand("eu-west-1")
+    found = [pool(instanceTypes=["g4dn.xlarge"]), pool(WHOLE, instanceTypes=["p5.48xlarge"])]
+    assert unpriced(found, prices) == costs_json(found, "eu-west-1", prices)["unpriced"] == ["p5.48xlarge"]
+    assert basis(found, "eu-west-1", prices).endswith(" No price in eu-west-1: p5.48xlarge.")
+    (row,) = pool_costs(found[1], prices)
+    assert row.usd_per_slice_hour is row.usd_per_node_month is most_per_month(found[1], prices) is None
 
 
 def test_json_has_numbers_and_camel_case():
-    data = costs_json([pool(SHARED, limits={"nodes": 3})], "us-east-1")
+    data = costs_json([pool(SHARED, limits={"nodes": 3})], "us-east-1", PRICES)
     assert data["hoursPerMonth"] == HOURS
+    assert (data["priceRegion"], data["priceDate"]) == ("us-east-1", "2026-07-20")
+    assert "karpenter" in data["priceSource"]
     (found,) = data["pools"]
     assert found["maxNodes"] == 3
     assert found["usdPerMonthAtLimit"] == pytest.approx(3 * 378.72)

@@ -94,6 +94,7 @@ def test_the_platform_exports_the_contract_as_plain_data(platforms, stack):
             "nodeSelector",
             "tolerations",
             "maxNodes",
+            "priceRegion",
         }
         for resource in pool["resources"]:
             assert resource.keys() == {"name", "slicesPerNode", "memoryMiB", "pricePerSliceHour"}

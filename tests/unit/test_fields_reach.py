@@ -16,6 +16,7 @@ import pytest
 import yaml
 from stackdata import GONE, GOOD, PREFIX, changed, problems_of, steps
 
+from gpuslice.catalog.prices import stack_prices
 from gpuslice.costs import costs_json
 from gpuslice.kubeconfig import exec_kubeconfig
 from gpuslice.load import load_settings
@@ -217,11 +218,11 @@ def folder(tmp_path_factory):
 def derived(config: dict[str, Any], stack: str) -> dict[str, Any]:
     """What follows from a configuration without the program: files, costs and outputs."""
     settings = load_settings(config, stack)
-    pools = [Pool.of(p) for p in settings.pools]
+    pools, prices = [Pool.of(p) for p in settings.pools], stack_prices(settings.region)
     return {
         "files": rendered(settings),
-        "costs": costs_json(pools, settings.region),
-        "outputs": [pool.output() for pool in pools],
+        "costs": costs_json(pools, settings.region, prices),
+        "outputs": [pool.output(prices) for pool in pools],
     }
 
 

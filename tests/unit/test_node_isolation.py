@@ -27,7 +27,7 @@ from gpuslice.manifests.stack import stack_manifests
 from gpuslice.node_isolation import BOUNDARY, user_data
 from gpuslice.pools import Pool
 from gpuslice.text import dump_toml
-from tests.helpers import MIG, ROOT, SHARED, WHOLE, pools, stack_of
+from tests.helpers import MIG, PRICES, ROOT, SHARED, WHOLE, pools, stack_of
 
 STRICT = {"isolation": "strict"}
 ROCKET = {**SHARED, "ami": "bottlerocket@v1.54.0"}
@@ -183,7 +183,7 @@ class TestNodeClass:
     def test_the_output_says_what_separates_neighbours_on_a_gpu_and_so_does_not_change(self):
         """Strict closes the way to other GPUs; those who share one still share its memory and its faults."""
         for base, isolation in ((SHARED, "none"), (MIG, "hardware")):
-            plain, strict = (Pool.of(stack_of(b).pools[0]).output() for b in (base, base | STRICT))
+            plain, strict = (Pool.of(stack_of(b).pools[0]).output(PRICES) for b in (base, base | STRICT))
             assert plain == strict
             assert strict["isolation"] == isolation
 

@@ -27,6 +27,7 @@ POOL_OUTPUT = {
     "nodeSelector": dict,
     "tolerations": list,
     "maxNodes": int,
+    "priceRegion": str,
 }
 RESOURCE_OUTPUT = {"name": str, "slicesPerNode": dict, "memoryMiB": int, "pricePerSliceHour": dict}
 ABOVE_THE_CLUSTER = {

@@ -19,6 +19,7 @@ from gpuslice.project import read_settings, stack_file
 from gpuslice.settings import Model
 from offline import preview
 from policies import docs as policy_docs
+from tests.helpers import PRICES
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -178,7 +179,7 @@ def test_the_table_of_derived_values_is_what_the_pool_derives(name):
     numbers = [int(n) for n in re.findall(r"\d+", row["Karpenter limits"])]
     assert numbers == list(pool.limits.values())
     prices = {
-        f"{pool.slice_price(resource, instance_type):.3f}"
+        f"{pool.slice_price(resource, instance_type, PRICES):.3f}"
         for resource in pool.resources
         for instance_type in pool.types
     }
@@ -214,7 +215,7 @@ def test_the_preview_of_prod_is_the_one_that_is_shown():
     pools = [Pool.of(pool) for pool in settings.pools]
     output = io.StringIO()
     console = Console(file=output, width=80, highlight=False)
-    for table in (preview._slices_table(pools), preview._cost_table(pools)):
+    for table in (preview._slices_table(pools, PRICES), preview._cost_table(pools, PRICES)):
         console.print(table)
     now = [line.rstrip() for line in output.getvalue().splitlines() if line.strip()]
     (shown,) = [block for block in blocks(README, "text") if block.startswith("Slices")]

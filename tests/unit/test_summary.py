@@ -3,8 +3,10 @@
 import pytest
 
 from gpuslice.catalog import instance_types
+from gpuslice.catalog.prices import on_demand, stack_prices
 from gpuslice.pools import GPU, GPU_SHARED, POOL_LABEL
 from sandbox.summary import lines, pool_summaries
+from tests.helpers import PRICES
 
 T4 = "g4dn.xlarge"
 
@@ -28,8 +30,9 @@ def one(**options):
     return pod("t4", {GPU_SHARED: "1"}, **options)
 
 
-def read(nodes, pods, left_out=None):
-    return [" ".join(line.split()) for line in lines(pool_summaries(nodes, pods), left_out or {})]
+def read(nodes, pods, left_out=None, region="us-east-1"):
+    found = lines(pool_summaries(nodes, pods), left_out or {}, region, stack_prices(region))
+    return [" ".join(line.split()) for line in found]
 
 
 def test_five_pods_on_two_nodes_of_four_slices():
@@ -94,14 +97,30 @@ def test_mig_profiles_are_told_apart_and_a_gpu_count_of_zero_is_not_shown():
 def test_the_comparison_takes_the_cheapest_way_to_whole_gpus():
     nodes = [node("t4", "g4dn.12xlarge", **{GPU_SHARED: "16"}), four()]
     (summary,) = pool_summaries(nodes, [one() for _ in range(3)])
-    assert summary.whole_gpus == (T4, 3)
+    assert summary.whole_gpus(PRICES) == (T4, 3)
 
 
-def test_a_type_without_a_list_price_shows_no_cost():
+def test_a_type_without_a_list_price_has_no_cost_and_the_summary_says_so():
     (unpriced, *_) = [t.name for t in instance_types().values() if t.usd_per_hour is None]
-    text = read([node("x", unpriced, **{GPU: "8"})], [pod("x", {GPU: "1"})])
-    assert f"nodes 1 x {unpriced}" in text
-    assert not [line for line in text if line.startswith(("cost", "against"))]
+    text = read([four(), node("t4", unpriced, **{GPU: "8"})], [pod("t4", {GPU: "1"})])
+    assert f"nodes 1 x g4dn.xlarge, 1 x {unpriced}" in text
+    assert f"cost not known: no price in us-east-1 for {unpriced}" in text
+    assert not [line for line in text if line.startswith(("cost $", "against"))]
+
+
+def test_the_prices_are_those_of_the_stacks_region():
+    text = read([four()], [one()], region="eu-central-1")
+    price = on_demand("eu-central-1").of(T4)
+    assert price != PRICES.of(T4)
+    assert f"cost ${price:.3f}/h, ${price * 720:.2f}/month" in text
+    assert "Prices: on demand, eu-central-1, 2026-01-21; a month has 720 hours." in text
+
+
+def test_a_region_without_prices_is_said():
+    assert "The stack is in cn-north-1, whose prices are not known here: they differ from these." in read(
+        [four()], [one()], region="cn-north-1"
+    )
+    assert not [line for line in read([four()], [one()]) if line.startswith("The stack is in")]
 
 
 def test_pools_stand_in_the_order_of_their_names():
@@ -134,7 +153,7 @@ def test_what_is_simulated_is_said():
 
 def test_long_lists_wrap_between_the_kinds():
     left_out = {f"aws:ec2/kind{number:02}:Kind{number:02}": number for number in range(10, 60)}
-    text = lines([], left_out)
+    text = lines([], left_out, "us-east-1", PRICES)
     assert max(map(len, text)) <= 100
     listed = ", ".join(line.strip().rstrip(",") for line in text[text.index("") + 3 :])
     assert listed == ", ".join(f"{n} Kind{n}" for n in range(10, 60))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,26 @@ def test_forks_get_the_preview_without_credentials():
     scripts = [step.get("run", "") for step in job["steps"]]
     assert any("make preview STACK=" in script for script in scripts)
     assert any("GITHUB_STEP_SUMMARY" in script for script in scripts)
+
+
+def test_the_reviewer_sees_the_change_in_cost_against_the_base_branch():
+    """A pull request's checkout is its merge into the base: with its parents fetched, the first one is the base."""
+    (job,) = [job for job in jobs(FOLDER / "preview.yaml").values() if open_to_forks(job)]
+    (checkout,) = [step["with"] for step in job["steps"] if step.get("uses", "").startswith("actions/checkout@")]
+    assert checkout["fetch-depth"] == 2
+    assert "ref" not in checkout
+    (preview,) = [step for step in job["steps"] if "make preview" in step.get("run", "")]
+    assert preview["env"]["BASE"] == "HEAD^1"
+    assert 'BASE="$BASE"' in preview["run"]
+
+
+def test_make_hands_the_base_on():
+    def recipe(*words: str) -> str:
+        command = ["make", "-n", "-o", ".venv/.ready", "preview", "STACK=dev", *words]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert '--engine auto --base "HEAD^1"' in recipe("BASE=HEAD^1")
+    assert "--base" not in recipe()
 
 
 def test_the_engine_previews_and_edits_its_comment_in_place():

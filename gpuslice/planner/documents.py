@@ -1,0 +1,89 @@
+"""The problems of an input file, and its YAML: read so that no document can take all memory or all stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpuslice.planner.errors import InputError, shown
+from gpuslice.planner.values import Wrong
+
+_MOST_PROBLEMS = 1000
+_MOST_DEPTH = 20
+
+
+@dataclass
+class Problems:
+    """What is wrong with one file. Raises InputError when a thousand things are."""
+
+    file: str
+    found: list[str] = field(default_factory=list)
+
+    def note(self, place: str, problem: str) -> None:
+        self.found.append(f"{self.file}{place}: {problem}")
+        if len(self.found) >= _MOST_PROBLEMS:
+            raise InputError(self.found)
+
+    def read(self, place: str, parse: Callable[[Any], Any], value: Any) -> Any:
+        """The parsed value; None, after a note, where it is wrong."""
+        try:
+            return parse(value)
+        except Wrong as error:
+            self.note(place, str(error))
+        except InputError as error:
+            self.note(place, str(error))
+        return None
+
+
+def load_yaml(text: str, problems: Problems) -> Any:
+    """The YAML document. A key that is there twice, and whatever PyYAML refuses, is a problem with its line."""
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(base):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen: set[Any] = set()
+            for key, _ in node.value:
+                if key.tag == "tag:yaml.org,2002:merge":
+                    # Merges of merges grow without end.
+                    what = "has a merge key (<<). Allowed: the keys themselves; aliases of whole values are fine"
+                    problems.note(f":{key.start_mark.line + 1}", what)
+                    raise InputError(problems.found)
+                text = key.value if isinstance(key.value, str) else str(key.start_mark.line)
+                if text in seen:
+                    problems.note(
+                        f":{key.start_mark.line + 1}", f"{shown(text)} is there twice. Allowed: each key once"
+                    )
+                seen.add(text)
+            return super().construct_mapping(node, deep)
+
+    try:
+        _refuse_deep(text, base, problems)
+        return yaml.load(text, Loader=Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problems.note(f":{mark.line + 1}" if mark else "", f"is not YAML: {error.problem or error.context}")
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        problems.note("", f"is not YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+    except (LookupError, AttributeError, TypeError):
+        # What PyYAML's constructors raise for `!!bool x`, `!!int ""` and `!!timestamp x`.
+        problems.note("", "is not YAML: a value does not suit its tag. Allowed: values without tags (!!)")
+    raise InputError(problems.found)
+
+
+def _refuse_deep(text: str, loader: Any, problems: Problems) -> None:
+    """Each level takes stack from the C parser, which ends the process when there is no more."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _MOST_DEPTH:
+            where = f":{event.start_mark.line + 1}" if event.start_mark else ""
+            problems.note(where, f"is nested too deeply. Allowed: at most {_MOST_DEPTH} levels")
+            raise InputError(problems.found)
