@@ -13,7 +13,7 @@ from gpuslice.planner.offers import SHARED, WHOLE
 from gpuslice.planner.plan import Answer, Plan
 from gpuslice.planner.pools import PlannedNode, PlannedPool, by_slot, mean_on, pools, shortfall
 from gpuslice.planner.refused import refused
-from gpuslice.planner.warnings import warnings
+from gpuslice.planner.warnings import at_worst, warnings
 from gpuslice.reserves import CONTEXT_RESERVE_MIB, slice_memory_mib
 
 VERSION = 1
@@ -54,6 +54,7 @@ def as_json(plan: Plan, by_node: bool = True) -> dict[str, Any]:
             {"replicas": r, "usdPerMonth": money(cost, hours)["usdPerMonth"], "fits": not reason, "reason": reason}
             for r, cost, reason in curve(plan)
         ],
+        **({"usage": dict(plan.request.usage)} if plan.request.usage else {}),
     }
 
 
@@ -128,6 +129,7 @@ def _pool(plan: Plan, pool: PlannedPool) -> dict[str, Any]:
         **({"replicas": kind.replicas, "group": kind.group} if kind.mode == "time-slicing" else {}),
         **({"layout": dict(kind.layout)} if kind.mode == "mig" else {}),
         "nodes": len(pool.nodes),
+        "nodesAtWorst": at_worst(pool),
         "resources": {
             resource_of(pool, slot): {
                 "perNode": count * hardware.kind.devices,

@@ -186,10 +186,11 @@ def _is_dcgm(path: Path) -> bool:
 
 def _of_usage(usage: Usage) -> Request:
     from gpuslice.planner.options import Request
+    from gpuslice.planner.usage import as_json
 
     if not usage.workloads:
         raise _wrong("no pod uses a GPU in these metrics: there is nothing to plan")
-    return Request(tuple(usage.workloads), notes=tuple(usage.warnings))
+    return Request(tuple(usage.workloads), notes=tuple(usage.warnings), usage=as_json(usage))
 
 
 def _changes(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:

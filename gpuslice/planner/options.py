@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gpuslice.catalog import HOURS_PER_MONTH, PRICE_REGION
 from gpuslice.planner.model import Workload
@@ -48,12 +48,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Request:
-    """What is planned for. `candidates`: names of instance types, None for the catalogue. `notes`: what to warn of."""
+    """What is planned for. `candidates`: names of instance types, None for the catalogue. `notes`: what to warn of.
+
+    `usage`: what was measured, where the workloads come from that, as the answer gives it.
+    """
 
     workloads: tuple[Workload, ...]
     candidates: tuple[str, ...] | None = None
     options: Options = field(default_factory=Options)
     notes: tuple[str, ...] = ()
-
-    def with_notes(self, notes: Iterable[str]) -> Request:
-        return Request(self.workloads, self.candidates, self.options, (*self.notes, *notes))
+    usage: Mapping[str, Any] | None = None

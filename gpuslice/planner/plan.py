@@ -86,8 +86,8 @@ def plan(request: Request) -> Plan:
     unplaced = _unplaced(request, after.catalogue.left_out, park)
     before = answer(request.workloads, after.catalogue.classes, park, options, ("exclusive",))
     headroom = _headroom(request, park, after)
-    # What has head-room, or shares nothing, is a plan too; the time may have been too short to see it.
-    best = min((after, headroom, before), key=lambda made: made.solution.cost)
+    # What has head-room, or shares nothing, is a plan too; at the same price, head-room is for free.
+    best = min((headroom, after, before), key=lambda made: made.solution.cost)
     if best is not after:
         bound = min(after.solution.bound, best.solution.cost)
         after = replace(best, solution=replace(best.solution, bound=bound), exact=after.exact)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gpuslice.planner.guards import refusal
+from gpuslice.planner.guards import fit, refusal
 from gpuslice.planner.model import MILLION, Workload
-from gpuslice.planner.offers import Hardware, NodeKind
+from gpuslice.planner.offers import Hardware
 from gpuslice.planner.options import Options
 from gpuslice.planner.plan import Plan, no_node
+from gpuslice.sharing.mig import maximal_layouts
 
 ALTERNATIVES = ("time-slicing", "mig", "exclusive")
 _MPS = (
@@ -38,7 +39,7 @@ def refused(plan: Plan) -> list[Refused]:
         paid = max(market.unit_price(market.demands[number], slot) for slot in taken[number])
         modes = {plan.after.catalogue.kinds[offer].mode for offer, _ in taken[number]}
         for mode in (m for m in ALTERNATIVES if m not in modes):
-            found.setdefault((mode, _reason(plan, workload, number, mode, paid)), []).extend(names)
+            found.setdefault((mode, _reason(plan, workload, mode, paid)), []).extend(names)
     entries = [Refused(tuple(sorted(names)), mode, reason) for (mode, reason), names in found.items()]
     everybody = tuple(sorted({name for entry in entries for name in entry.workloads}))
     if everybody:
@@ -54,38 +55,39 @@ def _taken(plan: Plan) -> dict[int, list[tuple[int, str]]]:
     return slots
 
 
-def _reason(plan: Plan, workload: Workload, number: int, mode: str, paid: float) -> str:
-    kinds, market = plan.after.catalogue.kinds, plan.after.catalogue.market
-    demand = market.demands[number]
-    prices = [
-        (market.unit_price(demand, slot), kinds[slot[0]]) for slot in demand.yields if kinds[slot[0]].mode == mode
-    ]
-    if prices:
-        price, kind = min(prices, key=lambda pair: (pair[0], pair[1].hardware.kind.name))
-        return _dearer(price, kind, paid)
-    suits = [h for h in plan.park if not refusal(workload, h.gpu, mode, plan.request.options)]
-    alone = [h for h in suits if not no_node(workload, h, plan.request.options)]
-    if alone and mode == "exclusive":
-        price, name = min((_whole_price(h, workload), h.kind.name) for h in alone)
-        return f"at best ${price / MILLION:,.4f} per pod and hour, on {name}, against ${paid / MILLION:,.4f}"
-    if alone:
-        names = ", ".join(sorted({h.kind.name for h in alone})[:3])
-        return f"suits on {names}, but something else costs no more there, whatever is asked for"
-    return _impossible(plan.park, workload, mode, plan.request.options)
+def _reason(plan: Plan, workload: Workload, mode: str, paid: float) -> str:
+    options = plan.request.options
+    suits = [h for h in plan.park if not refusal(workload, h.gpu, mode, options) and not no_node(workload, h, options)]
+    if suits:
+        price, hardware = min(((_best_price(h, workload, mode, options), h) for h in suits), key=_by_price)
+        return _dearer(price, hardware, paid)
+    return _impossible(plan.park, workload, mode, options)
 
 
-def _whole_price(hardware: Hardware, workload: Workload) -> float:
+def _by_price(pair: tuple[float, Hardware]) -> tuple[float, str]:
+    return pair[0], pair[1].kind.name
+
+
+def _best_price(hardware: Hardware, workload: Workload, mode: str, options: Options) -> float:
+    """What one pod costs on a node that is full of it."""
+    suits = fit(workload, hardware.gpu, options)
+    per_gpu = 1
+    if mode == "time-slicing":
+        per_gpu = suits.replicas
+    elif mode == "mig" and hardware.gpu.mig_gpu:
+        layouts = maximal_layouts(hardware.gpu.mig_gpu)
+        per_gpu = max(sum(count for name, count in layout.items() if name in suits.profiles) for layout in layouts)
     needs = (workload.cpu_milli, workload.ram_mib, 1)
     rooms = (room // need for room, need in zip(hardware.room, needs, strict=True) if need)
-    return hardware.price / min(hardware.kind.devices, *rooms)
+    return hardware.price / min(hardware.kind.devices * per_gpu, *rooms)
 
 
-def _dearer(price: float, kind: NodeKind, paid: float) -> str:
-    name, each = kind.hardware.kind.name, price / MILLION
+def _dearer(price: float, hardware: Hardware, paid: float) -> str:
+    name, each = hardware.kind.name, price / MILLION
     if price >= paid:
         return f"at best ${each:,.4f} per pod and hour, on {name}, against ${paid / MILLION:,.4f}"
-    nodes = kind.hardware.price / MILLION
-    return f"${each:,.4f} per pod and hour on a full {name}, but a node costs ${nodes:,.3f} and there are too few pods"
+    node = hardware.price / MILLION
+    return f"${each:,.4f} per pod and hour on a full {name}, but a node costs ${node:,.3f} and there are too few pods"
 
 
 def _impossible(park: Sequence[Hardware], workload: Workload, mode: str, options: Options) -> str:

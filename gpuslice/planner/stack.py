@@ -9,6 +9,7 @@ from gpuslice.planner.errors import InputError
 from gpuslice.planner.options import MAX_REPLICAS, Options
 from gpuslice.planner.plan import Plan
 from gpuslice.planner.pools import PlannedPool, pools
+from gpuslice.planner.warnings import at_worst
 
 if TYPE_CHECKING:
     from gpuslice.planner.service_plan import ServicePool
@@ -52,7 +53,7 @@ def _head(found: Sequence[PlannedPool | ServicePool], options: Options, cost: in
     hours, nodes = options.hours_per_month, sum(len(pool.nodes) for pool in found)
     lines = [
         f"{nodes} nodes, ${cost * hours / 1e6:,.2f} a month of {hours} hours, {options.basis}.",
-        "limits.nodes has one node more than the plan, so that Karpenter can replace a node before it drains it.",
+        "limits.nodes is what Karpenter may need at worst, and one more: it replaces a node before it drains it.",
     ]
     if any(pool.kind.group for pool in found):
         lines.append(f"Pods of a group need its pools' node selector, and a toleration for {GROUP_TAINT}.")
@@ -65,7 +66,8 @@ def entry(options: Options, pool: PlannedPool | ServicePool) -> dict[str, Any]:
     made: dict[str, Any] = {"name": pool.name, "instanceTypes": [kind.hardware.kind.name], "sharing": _sharing(pool)}
     if options.basis == "spot":
         made["capacityTypes"] = ["spot"]
-    made["limits"] = {"nodes": len(pool.nodes) + 1}
+    nodes = at_worst(pool) if isinstance(pool, PlannedPool) else len(pool.nodes)
+    made["limits"] = {"nodes": nodes + 1}
     if kind.group:
         made["extraTaints"] = [{"key": GROUP_TAINT, "value": kind.group, "effect": "NoSchedule"}]
     return made

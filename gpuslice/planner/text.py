@@ -24,7 +24,23 @@ def lines(answer: Mapping[str, Any]) -> list[str]:
     for entry in answer["refused"]:
         text = f"{_names(entry['workloads'])}: no {entry['alternative']}: {entry['reason']}."
         found += wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")
-    return [*found, "", *_basis(answer)]
+    return [*found, *_usage(answer.get("usage")), "", *_basis(answer)]
+
+
+def _usage(usage: Mapping[str, Any] | None) -> list[str]:
+    if not usage:
+        return []
+    found = ["", f"Measured from {usage['first']} to {usage['last']}, {usage['samples']:,} samples"]
+    if usage["underUsed"]:
+        text = f"below half of a GPU at p95: {_names(usage['underUsed'])}."
+        found += wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")
+    idle = [
+        f"{i['gpu'] or 'a GPU'} ({i['model'] or 'unknown'}, {i['idle']:.0%} of the time)" for i in usage["idleGpus"]
+    ]
+    if idle:
+        text = f"GPUs without a pod: {_names(idle)}."
+        found += wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return found
 
 
 def _bill(answer: Mapping[str, Any]) -> list[str]:

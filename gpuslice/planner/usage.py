@@ -19,6 +19,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 from gpuslice.planner.errors import InputError
 from gpuslice.planner.model import MILLION, Workload
@@ -89,6 +91,18 @@ class Usage:
     first: float
     last: float
     warnings: tuple[str, ...]
+
+
+def as_json(usage: Usage) -> dict[str, Any]:
+    """What was measured, as the answer of a plan gives it: times in ISO 8601, parts from 0 to 1."""
+    first, last = (datetime.fromtimestamp(t, UTC).isoformat(timespec="seconds") for t in (usage.first, usage.last))
+    return {
+        "first": first,
+        "last": last,
+        "samples": usage.samples,
+        "underUsed": list(usage.under_used),
+        "idleGpus": [{"gpu": i.gpu, "model": i.model or "", "idle": i.idle / MILLION} for i in usage.idle_gpus],
+    }
 
 
 def owner(pod: str) -> str:

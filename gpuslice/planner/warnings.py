@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from gpuslice.planner.model import MILLION, Workload
+from gpuslice.planner.order import any_order, nodes_at_worst
 from gpuslice.planner.plan import Plan
 from gpuslice.planner.pools import PlannedPool, shortfall
 
 PACK_REPLICAS = 4
 """What the policy pack allows unless it is told otherwise (`replicas-within-cap`)."""
 _NAMES = 5
+_MOST_NODES = 2000
 
 
 def warnings(plan: Plan, pools: Sequence[PlannedPool]) -> list[str]:
     """One sentence each, the dearest mistake first."""
     found = [*_unplaced(plan), *_headroom(plan, pools), *plan.request.notes, *_unknown_gpu(plan), *_unknown_room(plan)]
-    return [*found, *_replicas(pools), *_isolation(plan, pools), *_prices(plan), *_proof(plan)]
+    return [*found, *_order(plan, pools), *_replicas(pools), *_isolation(plan, pools), *_prices(plan), *_proof(plan)]
 
 
 def names(workloads: Iterable[Workload]) -> str:
@@ -58,6 +60,24 @@ def _unknown_gpu(plan: Plan) -> list[str]:
 def _unknown_room(plan: Plan) -> list[str]:
     without = [w for w in plan.request.workloads if not (w.cpu_milli and w.ram_mib)]
     return [f"no CPU or memory is given for {names(without)}: nodes may be too small for it"] if without else []
+
+
+def _order(plan: Plan, pools: Sequence[PlannedPool]) -> list[str]:
+    more = {pool.name: (len(pool.nodes), at_worst(pool)) for pool in pools if at_worst(pool) > len(pool.nodes)}
+    if not more:
+        return []
+    extra = sum((at_worst(pool) - len(pool.nodes)) * pool.kind.hardware.price for pool in pools if pool.name in more)
+    month = extra * plan.request.options.hours_per_month / MILLION
+    shown = [f"{name} {worst} and not {nodes}" for name, (nodes, worst) in list(more.items())[:_NAMES]]
+    text = "CPU or memory is tight, and Karpenter fills nodes in an order of its own: it may buy more than planned"
+    return [f"{text} ({', '.join(shown)} nodes), up to ${month:,.2f} a month more"]
+
+
+def at_worst(pool: PlannedPool) -> int:
+    """Nodes that Karpenter may buy for a pool. Not looked at for pools of thousands of nodes."""
+    if len(pool.nodes) > _MOST_NODES or any_order(pool):
+        return len(pool.nodes)
+    return max(len(pool.nodes), nodes_at_worst(pool))
 
 
 def _replicas(pools: Sequence[PlannedPool]) -> list[str]:

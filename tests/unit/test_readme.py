@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def test_the_readme_names_every_make_target_and_every_command():
 def test_every_python_module_that_is_run_exists(path):
     for words in arguments_of("python", path):
         assert words[0] == "-m"
-        assert words[1] in {"pytest", "gpuslice.docs", "policies.docs", "benchmarks", "benchmarks.mutants"}
+        assert words[1] == "pytest" or find_spec(words[1]), words
         for name in words[2:]:
             assert (ROOT / name).exists(), words
 
