@@ -116,7 +116,9 @@ def _lead(answer: Answer) -> str:
 
 
 def _warnings(answer: Answer) -> Html:
-    said = [*filter(None, [_headroom(answer), _left(answer)]), *_first(answer.get("warnings") or [])]
+    # These two are said with their figures, from the answer itself.
+    rest = [w for w in answer.get("warnings") or [] if not w.startswith(("no head-room", "fits nowhere"))]
+    said = [*filter(None, [_headroom(answer), _left(answer)]), *_first(rest)]
     if not said:
         return Html("")
     return tag(
@@ -132,7 +134,7 @@ def _first(warnings: list[str]) -> list[str]:
 
 def _left(answer: Answer) -> str:
     left = pictures.left_out(answer)
-    return f"{counted(left, 'pod')} could not be placed; the plan's cost does not include them." if left else ""
+    return f"{counted(left, 'pod')} could not be placed; no cost here includes them." if left else ""
 
 
 def _headroom(answer: Answer) -> Html:

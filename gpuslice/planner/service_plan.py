@@ -113,7 +113,7 @@ def plan(request: ServiceRequest) -> ServicePlan:
     seconds = request.options.seconds if exact else 0.0
     before = solve(whole_gpus(offered), {WHOLE: 1}, seconds)
     weights = {profile: size for size, profile in sizes(request.mig_gpu).items()}
-    after = _not_dearer(offered, before, solve(offered.market, weights, seconds))
+    after = not_dearer(offered, before, solve(offered.market, weights, seconds))
     unplaced = sorted((Unserved(s, reason) for s, reason in reasons if reason), key=lambda u: u.service.name)
     return ServicePlan(request, prices, hardware, offered, before, after, exact, tuple(unplaced), unpriced)
 
@@ -245,7 +245,7 @@ def _whole(demand: Demand, offered: Offered) -> Demand:
     return Demand(demand.name, demand.amount, demand.needs, {(0, WHOLE): gives})
 
 
-def _not_dearer(offered: Offered, before: Solution, after: Solution) -> Solution:
+def not_dearer(offered: Offered, before: Solution, after: Solution) -> Solution:
     """The plan, or whole GPUs as one slice each, where the method found nothing as cheap."""
     top = largest(offered)
     if after.cost <= before.cost or any(top not in rows for rows in offered.rows):
