@@ -43,6 +43,7 @@ def as_json(plan: Plan, by_node: bool = True) -> dict[str, Any]:
         "pools": [_pool(plan, pool) for pool in found],
         "nodes": [_node(pool, node) for pool in found for node in pool.nodes] if by_node else [],
         "placements": [e for pool in found for e in (_placements(pool) if by_node else _summary(pool))],
+        "candidates": _candidates(plan),
         "refused": [
             {"workloads": list(r.workloads), "alternative": r.alternative, "reason": r.reason} for r in refused(plan)
         ],
@@ -83,6 +84,16 @@ def _prices(plan: Plan) -> dict[str, Any]:
         "source": plan.prices.source,
         "hoursPerMonth": options.hours_per_month,
         "unpriced": list(plan.unpriced),
+    }
+
+
+def _candidates(plan: Plan) -> dict[str, Any]:
+    left_out: dict[str, list[str]] = {}
+    for name, reason in plan.not_candidates:
+        left_out.setdefault(reason, []).append(name)
+    return {
+        "instanceTypes": [hardware.kind.name for hardware in plan.park],
+        "leftOut": [{"instanceTypes": names, "reason": reason} for reason, names in left_out.items()],
     }
 
 

@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
         _write(options.stack, stack_text())
     _pictures(options, answer)
     if options.json:
-        print(json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False))
+        _print_json(answer)
     elif options.stack != "-":
         from gpuslice.planner.text import lines
 
@@ -105,6 +105,24 @@ def _stack_text(made: Plan) -> str:
     from gpuslice.planner.stack import stack_text
 
     return stack_text(made)
+
+
+def _print_json(answer: dict[str, Any]) -> None:
+    """One line for each entry of a list: read by people, and written by the fast encoder."""
+    for index, (key, value) in enumerate(answer.items()):
+        print("{" if index == 0 else ",", f'\n  "{key}": ', sep="", end="")
+        if isinstance(value, list) and value:
+            print("[", end="")
+            for number, row in enumerate(value):
+                print("," if number else "", f"\n    {_compact(row)}", sep="", end="")
+            print("\n  ]", end="")
+        else:
+            print(_compact(value), end="")
+    print("\n}")
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,10 @@ from gpuslice.planner.values import Wrong
 
 _MOST_PROBLEMS = 1000
 _MOST_DEPTH = 20
+_PLAIN_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})", re.ASCII)
+_PLAIN_FLOAT = re.compile(
+    r"[-+]?([0-9]{1,18}\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?|[-+]?\.(inf|nan)", re.ASCII | re.I
+)
 
 
 @dataclass
@@ -59,6 +64,9 @@ def load_yaml(text: str, problems: Problems) -> Any:
                 seen.add(text)
             return super().construct_mapping(node, deep)
 
+    # PyYAML reads 010 as 8 and 1:30 as 90, as YAML 1.1 has it: what is not a plain number stays text.
+    for tag, plain, read in (("int", _PLAIN_INT, int), ("float", _PLAIN_FLOAT, float)):
+        Loader.add_constructor(f"tag:yaml.org,2002:{tag}", _number(plain, read))
     try:
         _refuse_deep(text, base, problems)
         return yaml.load(text, Loader=Loader)
@@ -71,6 +79,15 @@ def load_yaml(text: str, problems: Problems) -> Any:
         # What PyYAML's constructors raise for `!!bool x`, `!!int ""` and `!!timestamp x`.
         problems.note("", "is not YAML: a value does not suit its tag. Allowed: values without tags (!!)")
     raise InputError(problems.found)
+
+
+def _python(text: str) -> str:
+    """`.inf` and `.nan` as Python spells them."""
+    return text.replace(".", "") if text[-1:].isalpha() else text
+
+
+def _number(plain: re.Pattern[str], read: Callable[[str], Any]) -> Callable[[Any, Any], Any]:
+    return lambda loader, node: read(_python(node.value)) if plain.fullmatch(str(node.value)) else node.value
 
 
 def _refuse_deep(text: str, loader: Any, problems: Problems) -> None:

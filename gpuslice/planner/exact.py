@@ -62,7 +62,7 @@ def _worthwhile(market: Market, search: _Search) -> frozenset[int]:
 
 
 def _listed_or_generated(market: Market, search: _Search, offers: Sequence[int]) -> Mapping[int, Sequence[Pattern]]:
-    patterns = all_patterns(market, offers, _PATTERNS)
+    patterns = all_patterns(market, offers, _PATTERNS, time.monotonic() + 0.3 * search.seconds)
     if patterns is not None:
         search.take(_Model(market, search.best.cost, patterns), 0.5)
         return patterns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from math import inf
 
@@ -25,14 +26,19 @@ def tight(market: Market) -> list[int]:
     return found
 
 
-def all_patterns(market: Market, offers: Sequence[int], limit: int) -> dict[int, list[Pattern]] | None:
-    """Every pattern to which nothing can be added, by offer; None where they are more than `limit` in all."""
+def all_patterns(
+    market: Market, offers: Sequence[int], limit: int, end: float = inf
+) -> dict[int, list[Pattern]] | None:
+    """Every pattern to which nothing can be added, by offer.
+
+    None where they are more than `limit` in all, or not found by `end` (of `time.monotonic`).
+    """
     found: dict[int, list[Pattern]] = {}
     left = limit
     for offer in offers:
         found[offer] = []
-        for pattern in _maximal(market, offer, 50 * limit):
-            if pattern is None or left == 0:
+        for pattern in _maximal(market, offer, 20 * limit):
+            if pattern is None or left == 0 or time.monotonic() > end:
                 return None
             found[offer].append(pattern)
             left -= 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from gpuslice.catalog import InstanceType
 from gpuslice.planner.guards import Fit, Gpu, fits, table
@@ -74,17 +75,32 @@ class WorkloadClass:
 def classes(workloads: Sequence[Workload], park: Sequence[Hardware], options: Options) -> list[WorkloadClass]:
     """The workloads by what suits them. `fits` go by the distinct GPUs of the park (`gpus_of`)."""
     suits = _fits(workloads, gpus_of(park), options)
-    found = _grouped(workloads, suits, lambda amount: amount)
-    return _grouped(workloads, suits, _two_digits) if len(found) > _COARSE_ABOVE else found
+    found = _grouped(workloads, suits, _exactly, _exactly)
+    if len(found) <= _COARSE_ABOVE:
+        return found
+    cpu, ram = ([hardware.room[dimension] for hardware in park] for dimension in (0, 1))
+    return _grouped(workloads, suits, _two_digits(cpu), _two_digits(ram))
 
 
 def gpus_of(park: Iterable[Hardware]) -> tuple[Gpu, ...]:
     return tuple(dict.fromkeys(hardware.gpu for hardware in park))
 
 
-def _two_digits(amount: int) -> int:
-    step = int(10 ** max(0, len(str(amount)) - 2))
-    return -(-amount // step) * step
+def _exactly(amount: int) -> int:
+    return amount
+
+
+def _two_digits(rooms: Iterable[int]) -> Callable[[int], int]:
+    """Rounds up to two digits, but not past a room that is enough: a pod that just fits a node still does."""
+    known = sorted(set(rooms))
+
+    def rounded(amount: int) -> int:
+        step = int(10 ** max(0, len(str(amount)) - 2))
+        enough = bisect_left(known, amount)
+        up = -(-amount // step) * step
+        return min(up, known[enough]) if enough < len(known) else up
+
+    return lru_cache(maxsize=65536)(rounded)
 
 
 def _fits(workloads: Sequence[Workload], gpus: Sequence[Gpu], options: Options) -> list[tuple[Fit, ...]]:
@@ -102,7 +118,10 @@ def _fits(workloads: Sequence[Workload], gpus: Sequence[Gpu], options: Options) 
 
 
 def _grouped(
-    workloads: Sequence[Workload], suits: Sequence[tuple[Fit, ...]], rounded: Callable[[int], int]
+    workloads: Sequence[Workload],
+    suits: Sequence[tuple[Fit, ...]],
+    cpu: Callable[[int], int],
+    ram: Callable[[int], int],
 ) -> list[WorkloadClass]:
     members: dict[tuple[tuple[Fit, ...], tuple[int, int, int], str], list[int]] = {}
     shareable: dict[tuple[Fit, ...], bool] = {}
@@ -111,7 +130,7 @@ def _grouped(
         if shares is None:
             shares = shareable[found] = any(f.replicas > 1 for f in found)
         group = w.group if shares else ""
-        members.setdefault((found, (rounded(w.cpu_milli), rounded(w.ram_mib), 1), group), []).append(number)
+        members.setdefault((found, (cpu(w.cpu_milli), ram(w.ram_mib), 1), group), []).append(number)
     return [WorkloadClass(*key, tuple(numbers)) for key, numbers in members.items()]
 
 

@@ -61,6 +61,7 @@ class Plan:
     request: Request
     prices: PriceTable
     park: tuple[Hardware, ...]
+    classes: tuple[WorkloadClass, ...]
     before: Answer
     after: Answer
     headroom: Answer
@@ -92,7 +93,7 @@ def plan(request: Request) -> Plan:
         bound = min(after.solution.bound, best.solution.cost)
         after = replace(best, solution=replace(best.solution, bound=bound), exact=after.exact)
     headroom = after if options.headroom == "require" else min((headroom, before), key=lambda made: made.solution.cost)
-    return Plan(request, prices, park, before, after, headroom, unplaced, unpriced, tuple(skipped))
+    return Plan(request, prices, park, tuple(found), before, after, headroom, unplaced, unpriced, tuple(skipped))
 
 
 def _headroom(request: Request, park: Sequence[Hardware], after: Answer) -> Answer:

@@ -21,6 +21,7 @@ from gpuslice.planner.presets import PRESETS
 if TYPE_CHECKING:
     from gpuslice.planner.service_plan import ServiceRequest
 
+_MOST_PODS = 2_000_000
 MAX_BYTES = 256 * 1024 * 1024
 CSV_COLUMNS = ("name", "count", "memory_gib", "mean", "p95", "gpu", "cpu", "ram_gib", "isolation", "latency", "group")
 _CSV_NEEDED = ("name", "memory_gib", "mean", "p95")
@@ -85,6 +86,9 @@ def _text(path: Path) -> str:
 def _finished(problems: Problems, workloads: Sequence[Workload], places: Mapping[str, str]) -> tuple[Workload, ...]:
     if not workloads and not problems.found:
         problems.note("", "has no workloads. Allowed: at least one")
+    pods = sum(workload.count for workload in workloads)
+    if pods > _MOST_PODS:
+        problems.note("", f"asks for {pods} pods. Allowed: at most {_MOST_PODS} in all")
     for workload in workloads:
         if workload.p95 < workload.mean:
             what = f"p95 {workload.p95 / 1e6:g} is below the mean {workload.mean / 1e6:g}"
@@ -252,7 +256,7 @@ class _Yaml:
         if assumed:
             subject = shown(entry.get("name"))
             self.notes.append(f"workload {subject}: {' and '.join(assumed)} come from the preset {name}, not from you")
-        return {**given, **entry}
+        return {**given, **{key: value for key, value in entry.items() if value is not None}}
 
     def _figures(self, place: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         made: dict[str, Any] = {"count": 1}

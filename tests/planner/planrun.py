@@ -76,3 +76,11 @@ def command(capsys, *arguments):
     except SystemExit as ended:
         code = ended.code
     return code, *capsys.readouterr()
+
+
+def from_file(tmp_path, capsys, text, *arguments, name="w.yaml", code=0):
+    path = tmp_path / name
+    path.write_text(text)
+    given, out, error = command(capsys, path, "--json", *arguments)
+    assert given == code, error
+    return json.loads(out)

@@ -9,7 +9,7 @@ from plan_rules import completed, placeable, rooms, use_on
 from planrun import answer_of, request, workload
 
 MIXED = request(
-    workload("a", 6, p95=0.25, group="x", cpu_milli=500, ram_mib=1024),
+    workload("a", 8, p95=0.25, group="x", cpu_milli=500, ram_mib=1024),
     workload("b", 2, p95=0.20, group="y", cpu_milli=500, ram_mib=1024),
     workload("c", 2, p95=0.60, latency="critical"),
     workload("m", 56, memory=3000, mean=0.05, p95=0.10, gpu="a100-40gb", isolation="hardware"),

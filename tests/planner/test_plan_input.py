@@ -40,7 +40,17 @@ YAML = {
     "count zero": (entry(count="0"), "workloads[0].count: is 0", "1 to 1000000"),
     "count huge": (entry(count="1000001"), "workloads[0].count: is 1000001", "1 to 1000000"),
     "count of 6000 digits": (entry(count="0x" + "f" * 6000), "workloads[0].count", "1 to 1000000"),
-    "count of 6000 decimal digits": (entry(count="9" * 6000), "is not YAML", "digits"),
+    "count of 6000 decimal digits": (entry(count="9" * 6000), "workloads[0].count: is '9999", "whole number"),
+    "count in octal": (entry(count="010"), "workloads[0].count: is '010'", "whole number"),
+    "count in sixties": (entry(count="1:30"), "workloads[0].count: is '1:30'", "whole number"),
+    "more pods than are planned": (
+        "workloads:\n"
+        + "".join(
+            f"  - {{name: w{n}, count: 1000000, memory: 1Gi, utilization: {{mean: 0.1, p95: 0.1}}}}\n" for n in "abc"
+        ),
+        "asks for 3000000 pods",
+        "at most 2000000",
+    ),
     "count a part": (entry(count="1.5"), "workloads[0].count: is 1.5", "whole number"),
     "count true": (entry(count="true"), "workloads[0].count: is True", "whole number"),
     "count in other digits": (entry(count="'٣'"), "workloads[0].count", "whole number"),
