@@ -44,7 +44,7 @@ def count(value: Any) -> int:
 
 def _whole(value: Any) -> int | None:
     text = value.strip() if isinstance(value, str) else ""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+    return int(text) if re.fullmatch(r"0|[1-9][0-9]{0,8}", text, re.ASCII) else None
 
 
 def amount_mib(value: Any, least: int = 1) -> int:
