@@ -45,7 +45,8 @@ def as_json(plan: Plan, by_node: bool = True) -> dict[str, Any]:
         "placements": [e for pool in found for e in (_placements(pool) if by_node else _summary(pool))],
         "candidates": _candidates(plan),
         "refused": [
-            {"workloads": list(r.workloads), "alternative": r.alternative, "reason": r.reason} for r in refused(plan)
+            {"workloads": list(r.workloads), "count": r.count, "alternative": r.alternative, "reason": r.reason}
+            for r in refused(plan)
         ],
         "unplaced": [
             {"workload": u.workload.name, "count": u.workload.count, "reason": u.reason} for u in plan.unplaced

@@ -128,9 +128,19 @@ def answer(
         demands = bought.market.demands
         exact = exact and len(demands) <= _MOST_DEMANDS and sum(len(d.yields) for d in demands) <= _MOST_YIELDS
     solution = _solved(bought, options.seconds if exact else 0)
-    if not small:
-        solution = replace(solution, bound=min(solution.cost, least(amounts, found, park, modes)))
+    if not small or _rounded(workloads, bought.classes):
+        bound = least(workloads, bought.classes, park, modes)
+        solution = replace(solution, bound=min(solution.cost, bound))
     return Answer(bought, solution, exact)
+
+
+def _rounded(workloads: Sequence[Workload], found: Sequence[WorkloadClass]) -> bool:
+    """Whether some class asks for more CPU or memory than one of its workloads: then the solver's bound is too high."""
+    return any(
+        (workloads[member].cpu_milli, workloads[member].ram_mib) != cls.needs[:2]
+        for cls in found
+        for member in cls.members
+    )
 
 
 def _solved(bought: Catalogue, seconds: float) -> Solution:
@@ -195,7 +205,7 @@ def nowhere(workload: Workload, park: Sequence[Hardware], options: Options) -> s
     reasons.pop("", None)
     first = next(iter(reasons), "no way of sharing suits it")
     more = len(park) - 1
-    return first + (f"; nor do {more} other candidates suit it" if more else "")
+    return first + (f"; and no other candidate of {more} suits it" if more else "")
 
 
 def no_node(workload: Workload, hardware: Hardware, options: Options) -> str:

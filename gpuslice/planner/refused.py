@@ -24,27 +24,41 @@ _MOST_CLASSES = 200
 @dataclass(frozen=True)
 class Refused:
     workloads: tuple[str, ...]
+    count: int
     alternative: str
     reason: str
 
 
 def refused(plan: Plan) -> list[Refused]:
-    """For each kind of workload that is placed, each alternative that none of its pods takes, and why."""
-    found: dict[tuple[str, str], list[str]] = {}
+    """For each kind of workload that is placed, each alternative that none of its pods takes, and why.
+
+    Of the first two hundred kinds; `names` are those of the first twenty workloads of a kind.
+    """
+    found: dict[tuple[str, str], list[Sequence[Workload]]] = {}
     taken = _taken(plan)
     market = plan.after.catalogue.market
     for number, cls in enumerate(plan.after.catalogue.classes[:_MOST_CLASSES]):
-        names = [plan.request.workloads[member].name for member in cls.members[:_MOST_NAMES]]
-        workload = plan.request.workloads[cls.members[0]]
         paid = max(market.unit_price(market.demands[number], slot) for slot in taken[number])
         modes = {plan.after.catalogue.kinds[offer].mode for offer, _ in taken[number]}
-        for mode in (m for m in ALTERNATIVES if m not in modes):
-            found.setdefault((mode, _reason(plan, workload, mode, paid)), []).extend(names)
-    entries = [Refused(tuple(sorted(names)), mode, reason) for (mode, reason), names in found.items()]
-    everybody = tuple(sorted({name for entry in entries for name in entry.workloads}))
-    if everybody:
-        entries.append(Refused(everybody, "mps", _MPS))
+        for alike in _alike([plan.request.workloads[member] for member in cls.members]):
+            for mode in (m for m in ALTERNATIVES if m not in modes):
+                found.setdefault((mode, _reason(plan, alike[0], mode, paid)), []).append(alike)
+            found.setdefault(("mps", _MPS), []).append(alike)
+    entries = [_entry(mode, reason, groups) for (mode, reason), groups in found.items()]
     return sorted(entries, key=lambda entry: (entry.workloads, entry.alternative, entry.reason))
+
+
+def _entry(mode: str, reason: str, groups: Sequence[Sequence[Workload]]) -> Refused:
+    names = sorted({w.name for group in groups for w in group[:_MOST_NAMES]})
+    return Refused(tuple(names), sum(len(group) for group in groups), mode, reason)
+
+
+def _alike(members: Sequence[Workload]) -> list[list[Workload]]:
+    """Workloads that the same slices suit, by what they say of latency and isolation: that has reasons of its own."""
+    found: dict[tuple[str, str], list[Workload]] = {}
+    for workload in members:
+        found.setdefault((workload.latency, workload.isolation), []).append(workload)
+    return list(found.values())
 
 
 def _taken(plan: Plan) -> dict[int, list[tuple[int, str]]]:
@@ -95,4 +109,4 @@ def _impossible(park: Sequence[Hardware], workload: Workload, mode: str, options
     reasons.pop("", None)
     shown = list(reasons)[:3]
     more = len(reasons) - len(shown)
-    return "; ".join(shown) + (f"; and {more} more reasons" if more else "")
+    return "; ".join(shown) + (f"; and {more} more reason{'s' if more > 1 else ''}" if more else "")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil, inf
 
+from gpuslice.planner.model import Workload
 from gpuslice.planner.offers import SHARED, WHOLE, Catalogue, Hardware, NodeKind, WorkloadClass, gpus_of
 from gpuslice.planner.solver import Demand, Market, Slot
 from gpuslice.sharing.mig import maximal_layouts
@@ -54,19 +55,24 @@ def shortlist(
 
 
 def least(
-    amounts: Sequence[int], found: Sequence[WorkloadClass], park: Sequence[Hardware], modes: Sequence[str]
+    workloads: Sequence[Workload], placed: Sequence[WorkloadClass], park: Sequence[Hardware], modes: Sequence[str]
 ) -> int:
-    """What no choice of nodes costs less than: each pod at its part of the cheapest node, by slots, CPU or memory."""
+    """What no choice of nodes costs less than: each pod at its part of the cheapest node, by slots, CPU or memory.
+
+    `placed`: classes that some node suits. What a pod asks for is its workload's, not what its class rounds that to.
+    """
     search = _Search(park, modes)
     by_cpu = min(h.price / h.room[0] for h in park)
     by_ram = min(h.price / h.room[1] for h in park)
-    totals = [0.0, 0.0, 0.0]
-    for cls, amount in zip(found, amounts, strict=True):
-        slot = search.slot_price(cls)
-        if slot < inf:
-            parts = (slot, by_cpu * cls.needs[0], by_ram * cls.needs[1])
-            totals = [total + amount * part for total, part in zip(totals, parts, strict=True)]
-    return ceil(max(totals) * (1 - 1e-9) - 1e-6)
+    by_slot, cpu, ram = 0.0, 0, 0
+    for cls in placed:
+        pods = 0
+        for workload in (workloads[member] for member in cls.members):
+            pods += workload.count
+            cpu += workload.count * workload.cpu_milli
+            ram += workload.count * workload.ram_mib
+        by_slot += pods * search.slot_price(cls)
+    return ceil(max(by_slot, by_cpu * cpu, by_ram * ram) * (1 - 1e-9) - 1e-6)
 
 
 @dataclass

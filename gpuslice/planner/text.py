@@ -21,9 +21,11 @@ def lines(answer: Mapping[str, Any]) -> list[str]:
     found += [*_pools(answer["pools"]), "", *_placements(answer["placements"])]
     found += _unplaced(answer["unplaced"])
     found += ["", "Not taken"]
-    for entry in answer["refused"]:
-        text = f"{_names(entry['workloads'])}: no {entry['alternative']}: {entry['reason']}."
+    for entry in answer["refused"][:_MOST_ROWS]:
+        names = _names(entry["workloads"], entry.get("count", 0))
+        text = f"{names}: no {entry['alternative']}: {entry['reason']}."
         found += wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")
+    found += _more(len(answer["refused"]), "  ")
     return [*found, *_usage(answer.get("usage")), "", *_basis(answer)]
 
 
@@ -109,8 +111,7 @@ def _placements(placements: Sequence[Mapping[str, Any]]) -> list[str]:
         counts[key] = counts.get(key, 0) + entry["count"]
     rows = [[workload, f"{count}", *rest] for (workload, *rest), count in sorted(counts.items())]
     shown = _table(["workload", "pods", "pool", "resource", *more_heads], rows[:_MOST_ROWS], left=(0, 2, 3))
-    more = len(rows) - _MOST_ROWS
-    return [*shown, *([f"... and {more} more; all of them with --json"] if more > 0 else [])]
+    return [*shown, *_more(len(rows))]
 
 
 def _unplaced(unplaced: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -118,14 +119,18 @@ def _unplaced(unplaced: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     found = ["", "Fits nowhere"]
     for entry in unplaced[:_MOST_ROWS]:
-        text = f"{entry['workload']} ({entry['count']} pods): {entry['reason']}."
+        text = f"{entry['workload']} ({entry['count']} {'pod' if entry['count'] == 1 else 'pods'}): {entry['reason']}."
         found += wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ")
-    more = len(unplaced) - _MOST_ROWS
-    return [*found, *([f"  ... and {more} more; all of them with --json"] if more > 0 else [])]
+    return [*found, *_more(len(unplaced), "  ")]
 
 
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _more(rows: int, indent: str = "") -> list[str]:
+    return [f"{indent}... and {rows - _MOST_ROWS} more; all of them with --json"] if rows > _MOST_ROWS else []
+
+
+def _names(names: Sequence[str], count: int = 0) -> str:
+    more = max(count, len(names)) - 3
+    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
 
 
 def _basis(answer: Mapping[str, Any]) -> list[str]:
