@@ -7,6 +7,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gpuslice.planner.usage import Usage
 
 FINE, REFUSED = 0, 1
+_SILENT_S = 4.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +57,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--headroom", choices=("advise", "require"), help="efficiency as a warning or as a limit")
     group.add_argument("--max-replicas", metavar="N", help="default: 16")
     group.add_argument("--method", choices=("auto", "greedy", "exact"), default="auto", help="default: auto")
-    group.add_argument("--seconds", type=_seconds, default=10.0, help="for the exact method (default: 10)")
+    group.add_argument(
+        "--seconds", type=_seconds, default=10.0, help="for each of up to three exact plans (default: 10)"
+    )
 
 
 def _seconds(text: str) -> float:
@@ -72,7 +76,8 @@ def run(options: argparse.Namespace) -> int:
         return FINE
     _check(options)
     by_node = options.json or options.html is not None or options.plot is not None
-    answer, stack_text = _planned(_request(options), by_node)
+    with _patience():
+        answer, stack_text = _planned(_request(options), by_node)
     if options.stack:
         _write(options.stack, stack_text())
     _pictures(options, answer)
@@ -83,6 +88,21 @@ def run(options: argparse.Namespace) -> int:
 
         print("\n".join(lines(answer)))
     return REFUSED if answer["unplaced"] else FINE
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Says that the work goes on, once it takes longer than a person likes to look at nothing."""
+    import threading
+
+    text = "gpuslice: still planning; three exact plans take up to --seconds each; --method greedy is quick"
+    timer = threading.Timer(_SILENT_S, print, (text,), {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _planned(request: Request | ServiceRequest, by_node: bool) -> tuple[dict[str, Any], Callable[[], str]]:
