@@ -92,6 +92,8 @@ def _candidates(plan: Plan) -> dict[str, Any]:
     left_out: dict[str, list[str]] = {}
     for name, reason in plan.not_candidates:
         left_out.setdefault(reason, []).append(name)
+    for name in plan.unpriced:
+        left_out.setdefault(f"no price in {plan.request.options.region}", []).append(name)
     return {
         "instanceTypes": [hardware.kind.name for hardware in plan.park],
         "leftOut": [{"instanceTypes": names, "reason": reason} for reason, names in left_out.items()],

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FINE, REFUSED = 0, 1
 _SILENT_S = 4.0
+_NO_INPUT = "nothing to plan: give a file of workloads, or --prometheus URL. See docs/planner.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenario", metavar="N", help="which row of a folder's SLO tables (default: 1)")
     source = parser.add_argument_group("instead of a file")
     source.add_argument("--prometheus", metavar="URL", help="plan from the DCGM metrics of a Prometheus server")
-    source.add_argument("--window", default="7d", metavar="TIME", help="how far back to look in it (default: 7d)")
+    source.add_argument("--window", metavar="TIME", help="how far back to look in it (default: 7d)")
     source.add_argument("--presets", action="store_true", help="list the typical workloads, with their reasons")
     output = parser.add_argument_group("what to write")
     output.add_argument("--json", action="store_true", help="the answer as JSON on standard output")
@@ -56,6 +57,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--efficiency", metavar="PART", help="of a GPU that busy tenants get together (default: 0.90)")
     group.add_argument("--headroom", choices=("advise", "require"), help="efficiency as a warning or as a limit")
     group.add_argument("--max-replicas", metavar="N", help="default: 16")
+    group.add_argument("--mig-tax", metavar="PART", help="of a GPU that MIG takes (default: 0.0925)")
     group.add_argument("--method", choices=("auto", "greedy", "exact"), default="auto", help="default: auto")
     group.add_argument(
         "--seconds", type=_seconds, default=10.0, help="for each of up to three exact plans (default: 10)"
@@ -149,7 +151,12 @@ def _check(options: argparse.Namespace) -> None:
     from gpuslice.planner.errors import InputError
 
     if (options.workloads is None) == (options.prometheus is None):
-        raise InputError(["give a file of workloads, or --prometheus URL; not both"])
+        both = options.workloads is not None
+        raise InputError(["a file and --prometheus are two sources: give one" if both else _NO_INPUT])
+    if options.window and options.prometheus is None:
+        raise InputError(["--window is for --prometheus"])
+    if str(options.html) == "-":
+        raise InputError(["--html -: allowed: the name of a file"])
     if options.scenario is not None and not (options.workloads is not None and options.workloads.is_dir()):
         raise InputError(["--scenario is for a folder in ParvaGPU's layout. Allowed: a folder beside it"])
     if options.json and options.stack == "-":
@@ -167,6 +174,8 @@ def _request(options: argparse.Namespace) -> Request | ServiceRequest:
         _refuse(options, "efficiency", "headroom", "max_replicas")
     if "candidates" in changes:
         request = replace(request, candidates=changes.pop("candidates"))
+    if changes.get("basis") == "on-demand":
+        changes.setdefault("price_factor", 1.0)
     made = replace(request.options, **changes)
     if made.basis == "on-demand" and made.price_factor != 1:
         raise _wrong(
@@ -198,7 +207,7 @@ def _source(options: argparse.Namespace) -> Request | ServiceRequest:
     if options.prometheus is not None:
         from gpuslice.planner.prometheus import from_prometheus
 
-        return _of_usage(from_prometheus(options.prometheus, options.window))
+        return _of_usage(from_prometheus(options.prometheus, options.window or "7d"))
     if options.workloads.is_dir():
         from gpuslice.planner.read_services import read_folder
 
@@ -254,6 +263,7 @@ _BY_KEY = {
     "efficiency": "efficiency",
     "headroom": "headroom",
     "max_replicas": "maxReplicas",
+    "mig_tax": "migTax",
 }
 
 

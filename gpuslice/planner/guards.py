@@ -164,7 +164,9 @@ def refusal(workload: Workload, gpu: Gpu, mode: str, options: Options) -> str:
         room = gpu.memory_mib - CONTEXT_RESERVE_MIB
         return f"needs {workload.memory_mib} MiB of GPU memory; {_part(gpu)} has {room}, less its CUDA context"
     if use > gpu.compute:
-        return f"p95 is {use / MILLION:.0%} of one {gpu.key}"
+        return f"p95 is {use / MILLION:.0%} of one {gpu.key}" + (
+            "" if gpu.compute == MILLION else f", and {_part(gpu)} is less"
+        )
     if mode == "mig":
         return _no_mig(workload, gpu, use, options)
     return _no_sharing(workload, gpu, use, options) if mode == "time-slicing" else ""

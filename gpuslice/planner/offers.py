@@ -17,8 +17,8 @@ from gpuslice.sharing.mig import maximal_layouts
 
 WHOLE = "gpu"
 SHARED = "shared"
-_COARSE_ABOVE = 3000
-"""With more kinds of workloads than this, CPU and memory are rounded up to two digits, by less than 10 %."""
+_COARSE_ABOVE = ((3000, 3), (50_000, 2))
+"""With more kinds of workloads than this, CPU and memory are rounded up to so many digits."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,11 @@ def classes(workloads: Sequence[Workload], park: Sequence[Hardware], options: Op
     """The workloads by what suits them. `fits` go by the distinct GPUs of the park (`gpus_of`)."""
     suits = _fits(workloads, gpus_of(park), options)
     found = _grouped(workloads, suits, _exactly, _exactly)
-    if len(found) <= _COARSE_ABOVE:
-        return found
     cpu, ram = ([hardware.room[dimension] for hardware in park] for dimension in (0, 1))
-    return _grouped(workloads, suits, _two_digits(cpu), _two_digits(ram))
+    for most, digits in _COARSE_ABOVE:
+        if len(found) > most:
+            found = _grouped(workloads, suits, _rounding(cpu, digits), _rounding(ram, digits))
+    return found
 
 
 def gpus_of(park: Iterable[Hardware]) -> tuple[Gpu, ...]:
@@ -90,12 +91,12 @@ def _exactly(amount: int) -> int:
     return amount
 
 
-def _two_digits(rooms: Iterable[int]) -> Callable[[int], int]:
-    """Rounds up to two digits, but not past a room that is enough: a pod that just fits a node still does."""
+def _rounding(rooms: Iterable[int], digits: int) -> Callable[[int], int]:
+    """Rounds up to so many digits, but not past a room that is enough: a pod that just fits a node still does."""
     known = sorted(set(rooms))
 
     def rounded(amount: int) -> int:
-        step = int(10 ** max(0, len(str(amount)) - 2))
+        step = int(10 ** max(0, len(str(amount)) - digits))
         enough = bisect_left(known, amount)
         up = -(-amount // step) * step
         return min(up, known[enough]) if enough < len(known) else up
@@ -185,7 +186,8 @@ def _exclusive(hardware: Hardware, wanted: Sequence[tuple[Fit, str]]) -> list[No
 
 def _time_slicing(hardware: Hardware, wanted: Sequence[tuple[Fit, str]]) -> list[NodeKind]:
     """With as many replicas as some class can stand, no other number is of use."""
-    most = hardware.room[2] // hardware.kind.devices
+    # Rounded up: the last pods that a node has room for need slots too.
+    most = -(-hardware.room[2] // hardware.kind.devices)
     pairs = {(min(f.replicas, most), group) for f, group in wanted}
     return [NodeKind(hardware, "time-slicing", r, group=group) for r, group in sorted(pairs) if r > 1]
 
@@ -194,7 +196,7 @@ def _mig(hardware: Hardware, wanted: Sequence[tuple[Fit, str]]) -> list[NodeKind
     profiles = frozenset[str]().union(*(f.profiles for f, _ in wanted)) if wanted else frozenset()
     if not profiles or hardware.gpu.mig_gpu is None:
         return []
-    most = hardware.room[2] // hardware.kind.devices
+    most = -(-hardware.room[2] // hardware.kind.devices)
     layouts = [layout for layout in maximal_layouts(hardware.gpu.mig_gpu) if sum(layout.values()) <= most]
     return [NodeKind(hardware, "mig", layout=tuple(layout.items())) for layout in layouts if profiles & set(layout)]
 

@@ -294,6 +294,8 @@ def _replica_bar(axes: Axes, place: int, cost: float, fits: bool, chosen: bool) 
 
 def _replica_text(row: Mapping[str, Any], chosen: bool, upright: bool) -> str:
     cost = row["usdPerMonth"]
+    if not row["fits"]:
+        return "in plan,\nnot for all" if chosen and not upright else "×" if upright or cost is None else "not safe"
     price = "×" if cost is None else f"${cost:,.0f}" if cost >= 100 else dollars(cost)
     return f"in plan\n{price}" if chosen and not upright else price
 

@@ -88,11 +88,16 @@ def plan(request: Request) -> Plan:
     before = answer(request.workloads, after.catalogue.classes, park, options, ("exclusive",))
     headroom = _headroom(request, park, after)
     # What has head-room, or shares nothing, is a plan too; at the same price, head-room is for free.
-    best = min((headroom, after, before), key=lambda made: made.solution.cost)
+    if _shares_nothing(after) and after.solution.cost < before.solution.cost:
+        before = replace(after, solution=replace(after.solution, bound=before.solution.bound))
+    best = min((before, headroom, after), key=lambda made: made.solution.cost)
     if best is not after:
         bound = min(after.solution.bound, best.solution.cost)
         after = replace(best, solution=replace(best.solution, bound=bound), exact=after.exact)
     headroom = after if options.headroom == "require" else min((headroom, before), key=lambda made: made.solution.cost)
+    from gpuslice.planner.trim import trimmed
+
+    after, headroom = trimmed(after), trimmed(headroom)
     return Plan(request, prices, park, tuple(found), before, after, headroom, unplaced, unpriced, tuple(skipped))
 
 
@@ -103,6 +108,10 @@ def _headroom(request: Request, park: Sequence[Hardware], after: Answer) -> Answ
     if not any(node.mode == "time-slicing" for node in _kinds(after)):
         return after
     return answer(request.workloads, classes(request.workloads, park, options), park, options)
+
+
+def _shares_nothing(made: Answer) -> bool:
+    return all(kind.mode == "exclusive" for kind in _kinds(made))
 
 
 def _kinds(made: Answer) -> list[NodeKind]:

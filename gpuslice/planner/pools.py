@@ -114,9 +114,10 @@ def _content(kind: NodeKind, node: Node, waiting: Sequence[_Waiting]) -> list[Pl
 def pool_names(kinds: Sequence[NodeKind]) -> dict[NodeKind, str]:
     """A name for each kind of node, valid as the name of a pool; with the instance type where it takes that to tell."""
     short = {kind: _short_name(kind) for kind in kinds}
+    taken = [(name, kind.group) for kind, name in short.items()]
     names: dict[NodeKind, str] = {}
     for kind, name in short.items():
-        twice = list(short.values()).count(name) > 1
+        twice = taken.count((name, kind.group)) > 1
         full = f"{name}-{kind.hardware.kind.name.replace('.', '-')}" if twice else name
         if kind.group:
             full = f"{full}-{kind.group}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gpuslice.planner.guards import fit, refusal
+from gpuslice.planner.guards import fit, refusal, unshareable
 from gpuslice.planner.model import MILLION, Workload
 from gpuslice.planner.offers import Hardware
 from gpuslice.planner.options import Options
@@ -18,6 +18,7 @@ _MPS = (
     " A pool may still be set to it by hand"
 )
 _MOST_NAMES = 20
+_REASONS = 3
 _MOST_CLASSES = 200
 
 
@@ -35,10 +36,9 @@ def refused(plan: Plan) -> list[Refused]:
     Of the first two hundred kinds; `names` are those of the first twenty workloads of a kind.
     """
     found: dict[tuple[str, str], list[Sequence[Workload]]] = {}
-    taken = _taken(plan)
-    market = plan.after.catalogue.market
+    taken, prices = _taken(plan), _price_per_pod(plan)
     for number, cls in enumerate(plan.after.catalogue.classes[:_MOST_CLASSES]):
-        paid = max(market.unit_price(market.demands[number], slot) for slot in taken[number])
+        paid = max(prices[slot[0]] for slot in taken[number])
         modes = {plan.after.catalogue.kinds[offer].mode for offer, _ in taken[number]}
         for alike in _alike([plan.request.workloads[member] for member in cls.members]):
             for mode in (m for m in ALTERNATIVES if m not in modes):
@@ -69,12 +69,24 @@ def _taken(plan: Plan) -> dict[int, list[tuple[int, str]]]:
     return slots
 
 
+def _price_per_pod(plan: Plan) -> dict[int, float]:
+    """What a pod costs on the nodes of each offer that is bought, by the pods that are on them."""
+    costs: dict[int, int] = {}
+    pods: dict[int, int] = {}
+    for node in plan.after.solution.nodes:
+        costs[node.offer] = (
+            costs.get(node.offer, 0) + node.copies * plan.after.catalogue.market.offers[node.offer].price
+        )
+        pods[node.offer] = pods.get(node.offer, 0) + node.copies * sum(node.takes.values())
+    return {offer: cost / pods[offer] for offer, cost in costs.items()}
+
+
 def _reason(plan: Plan, workload: Workload, mode: str, paid: float) -> str:
     options = plan.request.options
     suits = [h for h in plan.park if not refusal(workload, h.gpu, mode, options) and not no_node(workload, h, options)]
     if suits:
         price, hardware = min(((_best_price(h, workload, mode, options), h) for h in suits), key=_by_price)
-        return _dearer(price, hardware, paid)
+        return _dearer(price, hardware, paid, workload.count)
     return _impossible(plan.park, workload, mode, options)
 
 
@@ -96,17 +108,26 @@ def _best_price(hardware: Hardware, workload: Workload, mode: str, options: Opti
     return hardware.price / min(hardware.kind.devices * per_gpu, *rooms)
 
 
-def _dearer(price: float, hardware: Hardware, paid: float) -> str:
-    name, each = hardware.kind.name, price / MILLION
-    if price >= paid:
-        return f"at best ${each:,.4f} per pod and hour, on {name}, against ${paid / MILLION:,.4f}"
-    node = hardware.price / MILLION
-    return f"${each:,.4f} per pod and hour on a full {name}, but a node costs ${node:,.3f} and there are too few pods"
+def _dearer(price: float, hardware: Hardware, paid: float, pods: int) -> str:
+    name, each, spent = hardware.kind.name, price / MILLION, paid / MILLION
+    if abs(price - paid) <= paid / 1e6:
+        return f"costs no less: ${each:,.4f} per pod and hour on {name}"
+    if price > paid:
+        return f"at best ${each:,.4f} per pod and hour, on {name}, against ${spent:,.4f}"
+    node, full = hardware.price / MILLION, round(hardware.price / price)
+    if pods < full:
+        return (
+            f"${each:,.4f} per pod and hour on a full {name}, but that takes {full} pods, and a node costs ${node:,.3f}"
+        )
+    return f"${each:,.4f} per pod and hour on {name}, but on nodes that are bought for others there is room at no cost"
 
 
 def _impossible(park: Sequence[Hardware], workload: Workload, mode: str, options: Options) -> str:
-    reasons = dict.fromkeys(refusal(workload, h.gpu, mode, options) or no_node(workload, h, options) for h in park)
+    if mode == "time-slicing" and unshareable(workload):
+        return unshareable(workload)
+    by_mig = sorted(park, key=lambda hardware: hardware.gpu.mig_gpu is None) if mode == "mig" else park
+    reasons = dict.fromkeys(refusal(workload, h.gpu, mode, options) or no_node(workload, h, options) for h in by_mig)
     reasons.pop("", None)
-    shown = list(reasons)[:3]
-    more = len(reasons) - len(shown)
-    return "; ".join(shown) + (f"; and {more} more reason{'s' if more > 1 else ''}" if more else "")
+    known = [reason for reason in reasons if not reason.endswith("is not known")] or list(reasons)
+    more = len(known) - _REASONS
+    return "; ".join(known[:_REASONS]) + (f"; and {more} more reason{'s' if more > 1 else ''}" if more > 0 else "")

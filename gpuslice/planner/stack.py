@@ -14,7 +14,8 @@ from gpuslice.planner.warnings import at_worst
 if TYPE_CHECKING:
     from gpuslice.planner.service_plan import ServicePool
 
-GROUP_TAINT = "trust-group"
+POOL_TAINT = "gpu-pool"
+"""Keeps pods that were planned for one pool out of another that offers the same resource."""
 
 
 def stack_text(plan: Plan) -> str:
@@ -31,7 +32,7 @@ def stack_file(found: Sequence[PlannedPool | ServicePool], options: Options, cos
 
     if not found:
         raise InputError(["no pool to write: nothing of the input can be placed"])
-    entries = [entry(options, pool) for pool in found]
+    entries = [entry(options, pool, _needs_taint(pool, found)) for pool in found]
     config = {"aws:region": options.region, "gpu-slicing:pools": entries}
     _check(config)
     return "".join(f"# {line}\n" for line in _head(found, options, cost)) + dump({"config": config})
@@ -51,16 +52,26 @@ def _check(config: dict[str, Any]) -> None:
 
 def _head(found: Sequence[PlannedPool | ServicePool], options: Options, cost: int) -> list[str]:
     hours, nodes = options.hours_per_month, sum(len(pool.nodes) for pool in found)
+    count = "1 node" if nodes == 1 else f"{nodes} nodes"
     lines = [
-        f"{nodes} nodes, ${cost * hours / 1e6:,.2f} a month of {hours} hours, {options.basis}.",
-        "limits.nodes is what Karpenter may need at worst, and one more: it replaces a node before it drains it.",
+        f"{count}, ${cost * hours / 1e6:,.2f} a month ({hours} h, {options.basis}).",
+        "limits.nodes is what Karpenter may need, and one more: it replaces a node before it drains it.",
+        "Each pod needs its pool's node selector (gpu-slicing.io/pool) and tolerations (output gpuPools):",
+        "without them it may land in another pool, and the guard rails do not hold.",
     ]
-    if any(pool.kind.group for pool in found):
-        lines.append(f"Pods of a group need its pools' node selector, and a toleration for {GROUP_TAINT}.")
+    if options.basis == "reserved":
+        lines.append("Add capacityReservations, and reserved to capacityTypes, where the capacity is reserved.")
     return lines
 
 
-def entry(options: Options, pool: PlannedPool | ServicePool) -> dict[str, Any]:
+def _needs_taint(pool: PlannedPool | ServicePool, found: Sequence[PlannedPool | ServicePool]) -> bool:
+    """MIG pools have a taint of their own. Others need one where another pool offers the same, or for a group alone."""
+    if pool.kind.mode == "mig":
+        return False
+    return bool(pool.kind.group) or any(other is not pool and other.kind.mode == pool.kind.mode for other in found)
+
+
+def entry(options: Options, pool: PlannedPool | ServicePool, taint: bool) -> dict[str, Any]:
     """One pool of the settings."""
     kind = pool.kind
     made: dict[str, Any] = {"name": pool.name, "instanceTypes": [kind.hardware.kind.name], "sharing": _sharing(pool)}
@@ -68,8 +79,8 @@ def entry(options: Options, pool: PlannedPool | ServicePool) -> dict[str, Any]:
         made["capacityTypes"] = ["spot"]
     nodes = at_worst(pool) if isinstance(pool, PlannedPool) else len(pool.nodes)
     made["limits"] = {"nodes": nodes + 1}
-    if kind.group:
-        made["extraTaints"] = [{"key": GROUP_TAINT, "value": kind.group, "effect": "NoSchedule"}]
+    if taint:
+        made["extraTaints"] = [{"key": POOL_TAINT, "value": pool.name, "effect": "NoSchedule"}]
     return made
 
 

@@ -137,10 +137,14 @@ def _basis(answer: Mapping[str, Any]) -> list[str]:
     prices, options = answer["prices"], answer["options"]
     factor = "" if prices["basis"] == "on-demand" else f" at {prices['factor']:g} of on demand"
     dated = f" of {prices['date']}" if prices["date"] else ""
-    proof = "the cheapest plan there is" if not answer["gap"] else f"at most {answer['gap']:.1%} from the cheapest"
+    proof = "proven the cheapest plan under these rules"
+    if answer["gap"]:
+        proof = f"proven that the cheapest under these rules is at most {answer['gap']:.1%} cheaper"
+    if not answer["pools"]:
+        proof = "nothing is planned"
     text = (
         f"Prices: {prices['basis']}{factor}, {prices['region']}{dated}, from {prices['source']};"
-        f" a month has {prices['hoursPerMonth']} hours. Method: {options['method']}, proven {proof} under these rules."
+        f" a month has {prices['hoursPerMonth']} hours. Method: {options['method']}, {proof}."
     )
     return wrap(text, _WIDTH, break_on_hyphens=False)
 

@@ -74,7 +74,7 @@ def share(value: Any) -> int:
     number = _number(value)
     if number is None or not 0 < number <= 1:
         hint = ""
-        if number is not None and 1 < number <= 100:
+        if number is not None and 2 <= number <= 100:
             hint = f" (write {number / 100:g} for {number:g} %)"
         raise Wrong(f"is {shown(value)}{hint}", "a part of one GPU above 0, up to 1, such as 0.25")
     return min(MILLION, math.ceil(round(number * MILLION, 3)))

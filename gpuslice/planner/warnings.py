@@ -18,6 +18,7 @@ _MOST_NODES = 2000
 def warnings(plan: Plan, pools: Sequence[PlannedPool]) -> list[str]:
     """One sentence each, the dearest mistake first."""
     found = [*_unplaced(plan), *_headroom(plan, pools), *plan.request.notes, *_unknown_gpu(plan), *_unknown_room(plan)]
+    found += [*_split(pools), *_rounded(plan)]
     return [*found, *_order(plan, pools), *_replicas(pools), *_isolation(plan, pools), *_prices(plan), *_proof(plan)]
 
 
@@ -62,6 +63,28 @@ def _unknown_room(plan: Plan) -> list[str]:
     return [f"no CPU or memory is given for {names(without)}: nodes may be too small for it"] if without else []
 
 
+def _split(pools: Sequence[PlannedPool]) -> list[str]:
+    """A Deployment has one node selector and asks for one resource."""
+    places: dict[str, set[tuple[str, str]]] = {}
+    for pool in pools:
+        for placed in (p for node in pool.nodes for p in node.placed):
+            places.setdefault(placed.workload.name, set()).add((pool.name, placed.slot))
+    split = sorted(name for name, found in places.items() if len(found) > 1)
+    if not split:
+        return []
+    more = len(split) - _NAMES
+    listed = ", ".join(split[:_NAMES]) + (f" and {more} more" if more > 0 else "")
+    return [f"split over several pools or slices, so each needs a Deployment for each row below: {listed}"]
+
+
+def _rounded(plan: Plan) -> list[str]:
+    workloads = plan.request.workloads
+    for cls in plan.classes:
+        if any((workloads[m].cpu_milli, workloads[m].ram_mib) != cls.needs[:2] for m in cls.members):
+            return ["CPU and memory are rounded up, for so many kinds of workloads: a node may hold more"]
+    return []
+
+
 def _order(plan: Plan, pools: Sequence[PlannedPool]) -> list[str]:
     more = {pool.name: (len(pool.nodes), at_worst(pool)) for pool in pools if at_worst(pool) > len(pool.nodes)}
     if not more:
@@ -103,7 +126,7 @@ def _isolation(plan: Plan, pools: Sequence[PlannedPool]) -> list[str]:
 
 def _prices(plan: Plan) -> list[str]:
     found = []
-    if plan.unpriced:
+    if plan.unpriced and plan.request.candidates is not None:
         region = plan.request.options.region
         more = len(plan.unpriced) - _NAMES
         listed = ", ".join(plan.unpriced[:_NAMES]) + (f" and {more} more types" if more > 0 else "")
@@ -117,8 +140,13 @@ def _prices(plan: Plan) -> list[str]:
 
 
 def _proof(plan: Plan) -> list[str]:
+    before = plan.before.solution
+    said = []
+    if before.cost > before.bound:
+        part = (before.cost - before.bound) / before.cost
+        said = [f"the cost before is not proven the cheapest on whole GPUs ({part:.1%} at most): less may be saved"]
     cost, bound = plan.after.solution.cost, plan.after.solution.bound
     if cost <= bound:
-        return []
+        return said
     how = "in the time given" if plan.after.exact else "by the greedy method"
-    return [f"not proven the cheapest {how}: the proven bound is {(cost - bound) / cost:.1%} lower"]
+    return [*said, f"not proven the cheapest {how}: the proven bound is {(cost - bound) / cost:.1%} lower"]

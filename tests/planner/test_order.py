@@ -56,7 +56,7 @@ def test_the_node_with_the_fewest_pods_comes_first():
         ((pod("a", 9, 400, 3000), pod("b", 4, 400, 3600)), False),
         ((pod("a", 9, 1400),), True),
         ((pod("a", 9, 1400), pod("b", 2, 1400)), True),
-        ((pod("a", 9, 1400, 1024), pod("b", 2, 1400, 2048)), False),
+        ((pod("a", 9, 930, 1024), pod("b", 4, 930, 12000)), False),
     ],
 )
 def test_any_order_will_do_where_only_slots_run_out_or_all_pods_are_alike(pods, safe):

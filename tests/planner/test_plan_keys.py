@@ -143,6 +143,7 @@ FLAGS = {
     "--efficiency": ["0.8"],
     "--headroom": ["require"],
     "--max-replicas": ["2"],
+    "--mig-tax": ["0.5"],
 }
 ELSEWHERE = {"--price-table", "--method", "--seconds", "--json", "--presets"}
 """Options that other tests of this file look at."""

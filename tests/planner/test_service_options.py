@@ -88,7 +88,7 @@ def test_every_kind_of_output(tmp_path, capsys):
         "sharing": {"mode": "mig", "layout": {"7g.80gb": 1}},
         "limits": {"nodes": 2},
     }
-    assert stack.read_text().startswith("# 2 nodes, $39,523.75 a month of 720 hours, on-demand.")
+    assert stack.read_text().startswith("# 2 nodes, $39,523.75 a month (720 h, on-demand).")
     assert main(["validate", str(stack)]) == 0
 
 

@@ -170,7 +170,7 @@ def test_what_no_slice_serves_is_told_beside_a_plan_for_the_rest(tmp_path, capsy
     assert answer["warnings"][0] == "served by no slice, and in no figure: late, wide"
     code, out, _ = command(capsys, path)
     assert code == 1
-    assert "Fits nowhere\n  late (1 pods): no slice" in out
+    assert "Fits nowhere\n  late (1 pod): no slice" in out
 
 
 def test_nothing_to_place_is_an_empty_plan(tmp_path, capsys):
