@@ -186,8 +186,8 @@ def _exclusive(hardware: Hardware, wanted: Sequence[tuple[Fit, str]]) -> list[No
 
 def _time_slicing(hardware: Hardware, wanted: Sequence[tuple[Fit, str]]) -> list[NodeKind]:
     """With as many replicas as some class can stand, no other number is of use."""
-    # Rounded up: the last pods that a node has room for need slots too.
-    most = -(-hardware.room[2] // hardware.kind.devices)
+    # The settings refuse a pool with more slices than its nodes hold pods.
+    most = hardware.room[2] // hardware.kind.devices
     pairs = {(min(f.replicas, most), group) for f, group in wanted}
     return [NodeKind(hardware, "time-slicing", r, group=group) for r, group in sorted(pairs) if r > 1]
 
@@ -196,7 +196,7 @@ def _mig(hardware: Hardware, wanted: Sequence[tuple[Fit, str]]) -> list[NodeKind
     profiles = frozenset[str]().union(*(f.profiles for f, _ in wanted)) if wanted else frozenset()
     if not profiles or hardware.gpu.mig_gpu is None:
         return []
-    most = -(-hardware.room[2] // hardware.kind.devices)
+    most = hardware.room[2] // hardware.kind.devices
     layouts = [layout for layout in maximal_layouts(hardware.gpu.mig_gpu) if sum(layout.values()) <= most]
     return [NodeKind(hardware, "mig", layout=tuple(layout.items())) for layout in layouts if profiles & set(layout)]
 

@@ -119,7 +119,7 @@ class _Search:
         self, hardware: Hardware, replicas: int, profiles: frozenset[str]
     ) -> Iterator[tuple[str, int, tuple[tuple[str, int], ...], str]]:
         """Mode, slots of the kind on a GPU, layout and kind."""
-        most = -(-hardware.room[2] // hardware.kind.devices)
+        most = hardware.room[2] // hardware.kind.devices
         if "exclusive" in self.modes:
             yield "exclusive", 1, (), WHOLE
         if "time-slicing" in self.modes and min(replicas, most) > 1:

@@ -170,6 +170,7 @@ class Checker:
         price, nodes = self.prices[kind], [n for n, node in self.nodes.items() if node["pool"] == name]
         self.same(Decimal(str(pool["usdPerNodeHour"])) * MILLION, price, f"{name}: usdPerNodeHour")
         self.money(pool, price * len(nodes), hours, name)
+        self.expect(sum(slots(pool).values()) * devices(kind) <= rooms(kind)[2], f"{name}: more slices than pods")
         for slot, count in slots(pool).items():
             row, profile = pool["resources"][self.resource(pool, slot)], slot if pool["mode"] == "mig" else None
             self.same(row["perNode"], count * devices(kind), f"{name}: perNode of {slot}")

@@ -239,7 +239,9 @@ def ways(name, request):
         for replicas, group in product(
             range(2, request["options"]["max_replicas"] + 1), sorted({w["group"] for w in request["workloads"]})
         ):
-            if slice_memory(name, "time-slicing", replicas) >= FLOOR:
+            # The settings refuse a pool with more slices than its nodes hold pods.
+            slots = replicas * devices(name)
+            if slice_memory(name, "time-slicing", replicas) >= FLOOR and slots <= rooms(name)[2]:
                 yield name, "time-slicing", replicas, group, (("slot", replicas * devices(name)),)
     gpu = types()[name]["gpu"]
     for layout in full_layouts(gpu):

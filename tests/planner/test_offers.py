@@ -135,9 +135,9 @@ def test_what_fits_nowhere_does_not_raise_the_bound():
     assert bounds[0] == bounds[1] < 2 * 526_000
 
 
-@pytest.mark.parametrize(("count", "nodes"), [(88, 1), (90, 1), (91, 2), (180, 2)])
-def test_all_pods_that_a_node_has_room_for_find_slots(count, nodes):
-    """A p5.48xlarge has room for 90 pods on 8 GPUs: 11 replicas are too few for the last two."""
+@pytest.mark.parametrize(("count", "nodes"), [(88, 1), (89, 2), (176, 2), (177, 3)])
+def test_there_are_no_more_slots_than_a_node_holds_pods(count, nodes):
+    """A p5.48xlarge has room for 90 pods on 8 GPUs. The settings refuse 12 replicas there, which were 96 slices."""
     wanted = [{"count": count, "memory": 1000, "p95": 0.01, "gpu": "h100-80gb"}]
     for method in ("greedy", "exact"):
         made = solved(wanted, ["p5.48xlarge"], method, most_replicas=16)

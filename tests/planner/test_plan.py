@@ -298,6 +298,6 @@ def test_head_room_never_costs_more_than_whole_gpus():
 def test_a_pod_that_just_fits_is_placed_among_thousands_of_kinds(monkeypatch):
     from gpuslice.planner import offers
 
-    monkeypatch.setattr(offers, "_COARSE_ABOVE", 1)
+    monkeypatch.setattr(offers, "_COARSE_ABOVE", ((1, 2),))
     kinds = [workload(f"w{i}", 1, p95=0.05, cpu_milli=100 + i) for i in range(3)]
     checked(request(*kinds, workload("tight", 1, cpu_milli=3720, ram_mib=14225), candidates=["g4dn.xlarge"]))
