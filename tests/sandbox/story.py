@@ -83,12 +83,14 @@ class Changed:
 class Destroyed:
     """Everything deleted while pods run.
 
-    `moments`: what was there before each deletion, by what was told then. `history`: every change, by kind.
+    `moments`: what was there before each deletion, by what was told then. `history`: every change, by kind. `left`:
+    what the sandbox then still believes to have deployed.
     """
 
     moments: dict[str, Snapshot]
     history: dict[str, list[tuple[str, Manifest]]]
     after: Snapshot
+    left: list[Key]
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,9 @@ def destroy(start: LocalUp, proof: Proof) -> Destroyed:
 
     prune(start.sandbox, life.cluster, (), watch)
     after = life.look()
-    return Destroyed(moments, {kind: life.history(kind, since) for kind in DELETED_KINDS}, after)
+    return Destroyed(
+        moments, {kind: life.history(kind, since) for kind in DELETED_KINDS}, after, inventory(start.sandbox)
+    )
 
 
 def follow_plan(start: LocalUp) -> Followed:

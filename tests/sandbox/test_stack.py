@@ -8,7 +8,7 @@ import pytest
 from scenarios import condition
 
 from gpuslice.pools import POOL_LABEL
-from sandbox.deploy import READY_KINDS, Key, inventory
+from sandbox.deploy import READY_KINDS, Key
 from tests.subset import missing
 
 pytestmark = pytest.mark.sandbox
@@ -126,8 +126,8 @@ def test_the_other_pools_are_left_alone(changed, pool):
     assert names(changed.after.claims(pool)) == names(changed.again.claims(pool))
 
 
-def test_the_sandbox_remembers_what_it_deployed(changed, local_up, destroyed):
+def test_the_sandbox_remembers_what_it_deployed(changed, destroyed):
     assert changed.told[2] == "deleting NodePool t4-plain-bare, NodePool t4-five"
     # All of it was deleted by what was remembered, so nothing is left of either.
-    assert inventory(local_up.sandbox) == []
+    assert destroyed.left == []
     assert POOL_LABEL not in str([n["metadata"]["labels"] for n in destroyed.after.objects["Node"]])
