@@ -20,6 +20,7 @@ from gpuslice.fields import nearest
 from gpuslice.plain import MAX_DEPTH
 from gpuslice.plain import MAX_VALUES as MAX_NODES
 from gpuslice.problems import Problem, SettingsError, join, shown
+from gpuslice.text import too_deep
 
 MAX_BYTES = 1024 * 1024
 CONFIG = "config"
@@ -150,16 +151,9 @@ def _read_yaml(text: str, name: str) -> tuple[Any, list[tuple[str, Problem]]]:
 
 
 def _refuse_deep(text: str, name: str) -> None:
-    """Composing recurses, in C where it can: depth is bounded before."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > MAX_DEPTH:
-            line = event.start_mark.line + 1 if event.start_mark else 0
-            raise _error(f"{name}:{line}", "is nested too deeply", f"{MAX_DEPTH} levels")
+    line = too_deep(text, _Loader, MAX_DEPTH)
+    if line is not None:
+        raise _error(f"{name}:{line}", "is nested too deeply", f"{MAX_DEPTH} levels")
 
 
 def _syntax_error(error: yaml.MarkedYAMLError, text: str, name: str) -> SettingsError:

@@ -28,6 +28,22 @@ def _string(dumper: Any, value: str) -> Any:
 _Dumper.add_representer(str, _string)
 
 
+def too_deep(text: str, loader: Any, most: int) -> int | None:
+    """The line, from 1, on which YAML is nested more deeply than so many levels; None where it nowhere is.
+
+    Composing recurses, in C where it can, and ends the process when there is no more stack: look before.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > most:
+            return int(event.start_mark.line) + 1 if event.start_mark else 0
+    return None
+
+
 def dump(data: Mapping[str, Any]) -> str:
     """One YAML document, keys in the order of the data."""
     return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=WIDTH))

@@ -15,7 +15,6 @@ import csv
 import difflib
 import io
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -25,6 +24,7 @@ from types import MappingProxyType
 
 from gpuslice.catalog.load import PRICE_DATE, PRICE_REGION, PRICE_SOURCE, instance_types, list_prices
 from gpuslice.planner.errors import InputError, shown
+from gpuslice.planner.files import readable_text
 
 OTHER_DATE = "2026-01-21"
 OTHER_SOURCE = "github.com/tsaol/aws-gpu commit 77fcd9f, data/all_gpu_instances.js"
@@ -89,7 +89,7 @@ def read_price_table(path: Path, region: str) -> PriceTable:
     what is allowed.
     """
     reading = _Reading(path.name)
-    rows = reading.rows(_text(path))
+    rows = reading.rows(readable_text(path, path.name, OWN_TABLE, MAX_BYTES))
     if reading.problems:
         raise InputError(reading.problems)
     found = {row.instance_type: row.price for row in rows if row.region in (None, region)}
@@ -100,23 +100,6 @@ def read_price_table(path: Path, region: str) -> PriceTable:
     if not known:
         raise InputError([f"{path.name}: has no price of a GPU type. Allowed: types such as g4dn.xlarge"])
     return PriceTable(region, "", path.name, MappingProxyType(known))
-
-
-def _text(path: Path) -> str:
-    """The file's text. Devices and pipes could be read for ever, so they are not."""
-    try:
-        kind = path.stat()
-        if not stat.S_ISREG(kind.st_mode):
-            raise InputError([f"{path}: is not a file. Allowed: {OWN_TABLE}"])
-        if kind.st_size > MAX_BYTES:
-            raise InputError([f"{path.name}: has {kind.st_size} bytes. Allowed: at most {MAX_BYTES}"])
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError([f"{path.name}: is not UTF-8 text (byte {error.start}). Allowed: UTF-8"]) from None
-    except OSError as error:
-        raise InputError([f"{path}: cannot be read: {error.strerror}"]) from None
-    except ValueError as error:
-        raise InputError([f"{shown(str(path))}: cannot be read: {error}"]) from None
 
 
 @dataclass(frozen=True)

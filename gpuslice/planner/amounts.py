@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 UNKNOWN = "unknown"
@@ -35,6 +36,12 @@ def compact(value: float) -> str:
 
 def _signed(value: float, digits: str) -> str:
     return f"-${digits}" if value < 0 else f"${digits}"
+
+
+def listed(names: Sequence[str], most: int, count: int = 0, what: str = "more") -> str:
+    """The first few names, and how many more there are: `a, b and 3 more`. `count`: of all, where not all are given."""
+    more = max(count, len(names)) - most
+    return ", ".join(names[:most]) + (f" and {more} {what}" if more > 0 else "")
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:

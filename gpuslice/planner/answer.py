@@ -12,7 +12,9 @@ from gpuslice.planner.model import MILLION
 from gpuslice.planner.offers import SHARED, WHOLE
 from gpuslice.planner.plan import Answer, Plan
 from gpuslice.planner.pools import PlannedNode, PlannedPool, by_slot, mean_on, pools, shortfall
+from gpuslice.planner.pricing import prices_json
 from gpuslice.planner.refused import refused
+from gpuslice.planner.solver import Solution
 from gpuslice.planner.warnings import at_worst, warnings
 from gpuslice.reserves import CONTEXT_RESERVE_MIB, slice_memory_mib
 
@@ -26,21 +28,17 @@ def as_json(plan: Plan, by_node: bool = True) -> dict[str, Any]:
     hours = options.hours_per_month
     found = pools(plan.after, plan.request.workloads)
     short, _ = shortfall(found, options.efficiency)
-    before, after = plan.before.solution, plan.after.solution
-    saved = before.cost - after.cost
+    worst = {pool.name: at_worst(pool) for pool in found}
     return {
         "version": VERSION,
-        "prices": _prices(plan),
+        "prices": prices_json(options, plan.prices, plan.unpriced),
         "options": _options(plan),
         "before": _bill(plan.before, hours),
         "after": _bill(plan.after, hours),
-        "savings": difference(before.cost, after.cost, hours)
-        | {"fraction": round(saved / before.cost, 4) if before.cost else 0.0},
-        "lowerBound": money(after.bound, hours),
-        "gap": round((after.cost - after.bound) / after.cost, 6) if after.cost else 0.0,
+        **comparison(plan.before.solution, plan.after.solution, hours),
         "withHeadroom": {"efficiency": options.efficiency / MILLION, "shortfall": round(max(0.0, short), 3)}
         | _bill(plan.headroom, hours),
-        "pools": [_pool(plan, pool) for pool in found],
+        "pools": [_pool(plan, pool, worst[pool.name]) for pool in found],
         "nodes": [_node(pool, node) for pool in found for node in pool.nodes] if by_node else [],
         "placements": [e for pool in found for e in (_placements(pool) if by_node else _summary(pool))],
         "candidates": _candidates(plan),
@@ -51,7 +49,7 @@ def as_json(plan: Plan, by_node: bool = True) -> dict[str, Any]:
         "unplaced": [
             {"workload": u.workload.name, "count": u.workload.count, "reason": u.reason} for u in plan.unplaced
         ],
-        "warnings": warnings(plan, found),
+        "warnings": warnings(plan, found, worst),
         "replicas": [
             {"replicas": r, "usdPerMonth": money(cost, hours)["usdPerMonth"], "fits": not reason, "reason": reason}
             for r, cost, reason in curve(plan)
@@ -69,22 +67,19 @@ def _month(millionths: int, hours: int) -> Decimal:
     return (Decimal(millionths) * hours / MILLION).quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
-def difference(before: int, after: int, hours: int) -> dict[str, float]:
+def _difference(before: int, after: int, hours: int) -> dict[str, float]:
     """What is saved. By the month it is the difference of the two figures that are shown, to the cent."""
     month = _month(before, hours) - _month(after, hours)
     return {"usdPerHour": float(Decimal(before - after) / MILLION), "usdPerMonth": float(month)}
 
 
-def _prices(plan: Plan) -> dict[str, Any]:
-    options = plan.request.options
+def comparison(before: Solution, after: Solution, hours: int) -> dict[str, Any]:
+    """`savings`, `lowerBound` and `gap` of an answer."""
+    saved = (before.cost - after.cost) / before.cost if before.cost else 0.0
     return {
-        "basis": options.basis,
-        "factor": options.price_factor,
-        "region": options.region,
-        "date": plan.prices.date,
-        "source": plan.prices.source,
-        "hoursPerMonth": options.hours_per_month,
-        "unpriced": list(plan.unpriced),
+        "savings": _difference(before.cost, after.cost, hours) | {"fraction": round(saved, 4)},
+        "lowerBound": money(after.bound, hours),
+        "gap": round((after.cost - after.bound) / after.cost, 6) if after.cost else 0.0,
     }
 
 
@@ -130,7 +125,7 @@ def memory_of(pool: PlannedPool, slot: str) -> int:
     return slice_memory_mib(gpu.memory_mib, pool.kind.replicas)
 
 
-def _pool(plan: Plan, pool: PlannedPool) -> dict[str, Any]:
+def _pool(plan: Plan, pool: PlannedPool, worst: int) -> dict[str, Any]:
     options, kind, hardware = plan.request.options, pool.kind, pool.kind.hardware
     used, hours = by_slot(pool), options.hours_per_month
     cost = hardware.price * len(pool.nodes)
@@ -143,7 +138,7 @@ def _pool(plan: Plan, pool: PlannedPool) -> dict[str, Any]:
         **({"replicas": kind.replicas, "group": kind.group} if kind.mode == "time-slicing" else {}),
         **({"layout": dict(kind.layout)} if kind.mode == "mig" else {}),
         "nodes": len(pool.nodes),
-        "nodesAtWorst": at_worst(pool),
+        "nodesAtWorst": worst,
         "resources": {
             resource_of(pool, slot): {
                 "perNode": count * hardware.kind.devices,

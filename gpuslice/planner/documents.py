@@ -45,6 +45,8 @@ def load_yaml(text: str, problems: Problems) -> Any:
     """The YAML document. A key that is there twice, and whatever PyYAML refuses, is a problem with its line."""
     import yaml
 
+    from gpuslice.text import too_deep
+
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(base):  # type: ignore[misc]
@@ -68,7 +70,10 @@ def load_yaml(text: str, problems: Problems) -> Any:
     for tag, plain, read in (("int", _PLAIN_INT, int), ("float", _PLAIN_FLOAT, float)):
         Loader.add_constructor(f"tag:yaml.org,2002:{tag}", _number(plain, read))
     try:
-        _refuse_deep(text, base, problems)
+        line = too_deep(text, base, _MOST_DEPTH)
+        if line is not None:
+            problems.note(f":{line}" if line else "", f"is nested too deeply. Allowed: at most {_MOST_DEPTH} levels")
+            raise InputError(problems.found)
         return yaml.load(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -88,19 +93,3 @@ def _python(text: str) -> str:
 
 def _number(plain: re.Pattern[str], read: Callable[[str], Any]) -> Callable[[Any, Any], Any]:
     return lambda loader, node: read(_python(node.value)) if plain.fullmatch(str(node.value)) else node.value
-
-
-def _refuse_deep(text: str, loader: Any, problems: Problems) -> None:
-    """Each level takes stack from the C parser, which ends the process when there is no more."""
-    import yaml
-
-    depth = 0
-    for event in yaml.parse(text, Loader=loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > _MOST_DEPTH:
-            where = f":{event.start_mark.line + 1}" if event.start_mark else ""
-            problems.note(where, f"is nested too deeply. Allowed: at most {_MOST_DEPTH} levels")
-            raise InputError(problems.found)

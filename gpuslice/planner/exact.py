@@ -15,7 +15,7 @@ from math import ceil, floor, gcd
 from gpuslice.planner import greedy
 from gpuslice.planner.milp import TOLERANCE, Programme, Result
 from gpuslice.planner.node_patterns import Pattern, all_patterns, best_pattern, tight
-from gpuslice.planner.solver import ROOM, Market, Node, Solution, cost, fill, fill_given, meets
+from gpuslice.planner.solver import ROOM, Market, Node, Solution, cost, fill, fill_given, meets, pods_in
 
 _PATTERNS = 4000
 """More patterns than this are not listed but generated."""
@@ -132,7 +132,7 @@ def _generated(market: Market, search: _Search, offers: Sequence[int]) -> tuple[
 def _alone(market: Market, offer: int, key: tuple[int, str]) -> Pattern:
     """As many pods of one demand as a node holds."""
     needs, room = market.demands[key[0]].needs, market.offers[offer].room
-    return {key: min(market.offers[offer].slots[key[1]], *(r // n for n, r in zip(needs, room, strict=True) if n))}
+    return {key: min(market.offers[offer].slots[key[1]], pods_in(room, needs))}
 
 
 def _priced(
@@ -204,7 +204,7 @@ class _Model:
         slot_rows = {kind: self.programme.row(upper=0.0) for kind in sorted({kind for _, kind in suited})}
         room_rows = {d: self.programme.row(upper=0.0) for d in range(ROOM) if self._scarce(offers, d)}
         # Added-up room lets seven pods onto two nodes of which each holds three: so each demand has a row of its own.
-        alone = {number: self._alone(room, number) for number, _ in suited}
+        alone = {number: pods_in(room, self.market.demands[number].needs) for number, _ in suited}
         slots = max(sum(self.market.offers[offer].slots.values()) for offer in offers)
         alone_rows = {number: self.programme.row(upper=0.0) for number, pods in alone.items() if pods < slots}
         shared = dict.fromkeys(room_rows.values(), -self.slack)
@@ -220,10 +220,6 @@ class _Model:
             takes |= {alone_rows[number]: 1.0} if number in alone_rows else {}
             limit = -(-demand.amount // demand.yields[offer, kind])
             self.take_columns.append((self.programme.column(0.0, limit, takes), number, offers, kind))
-
-    def _alone(self, room: Sequence[int], number: int) -> int:
-        """Pods of one demand that a node's room is enough for."""
-        return min(r // n for r, n in zip(room, self.market.demands[number].needs, strict=True) if n)
 
     def _scarce(self, offers: Sequence[int], dimension: int) -> bool:
         return any(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import ceil, gcd
 
-from gpuslice.planner.solver import PATIENCE, ROOM, Demand, Market, Node, Slot, Solution, cost, fill
+from gpuslice.planner.solver import PATIENCE, ROOM, Demand, Market, Node, Slot, Solution, cost, fill, pods_in
 
 _NEARLY_ALL = 0.999
 _MANY = 2000
@@ -128,7 +128,7 @@ def _best_node(market: Market, offer: int, suited: list[tuple[int, str]], rest: 
             continue
         demand = market.demands[number]
         wanted = -(-max(0, left.get(number, rest[number])) // demand.yields[offer, kind])
-        count = min(slots[kind], wanted, *(r // n for r, n in zip(room, demand.needs, strict=True) if n))
+        count = min(slots[kind], wanted, pods_in(room, demand.needs))
         if count <= 0:
             misses += 1
             if misses >= PATIENCE:

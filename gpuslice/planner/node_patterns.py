@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from math import inf
 
 from gpuslice.planner.milp import TOLERANCE, Programme
-from gpuslice.planner.solver import ROOM, Market
+from gpuslice.planner.solver import ROOM, Market, pods_in
 
 Pattern = dict[tuple[int, str], int]
 """(demand, kind) to slots taken on one node."""
@@ -54,7 +54,7 @@ def _maximal(market: Market, offer: int, steps: int) -> Iterator[Pattern | None]
     def most(key: tuple[int, str], slots: dict[str, int], room: tuple[int, ...]) -> int:
         demand = market.demands[key[0]]
         wanted = -(-demand.amount // demand.yields[offer, key[1]])
-        return min(slots[key[1]], wanted, *(r // n for r, n in zip(room, demand.needs, strict=True) if n))
+        return min(slots[key[1]], wanted, pods_in(room, demand.needs))
 
     def grow(index: int, content: Pattern, slots: dict[str, int], room: tuple[int, ...]) -> Iterator[Pattern | None]:
         nonlocal budget
@@ -78,7 +78,7 @@ def _maximal(market: Market, offer: int, steps: int) -> Iterator[Pattern | None]
     def most_now(key: tuple[int, str], content: Pattern, slots: dict[str, int], room: tuple[int, ...]) -> int:
         demand, has = market.demands[key[0]], content.get(key, 0)
         wanted = -(-demand.amount // demand.yields[offer, key[1]])
-        more = min(slots[key[1]], *(r // n for r, n in zip(room, demand.needs, strict=True) if n))
+        more = min(slots[key[1]], pods_in(room, demand.needs))
         return min(wanted, has + more)
 
     yield from grow(0, {}, dict(bought.slots), bought.room)

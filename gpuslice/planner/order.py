@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gpuslice.planner.model import Workload
-from gpuslice.planner.pools import PlannedPool
+from gpuslice.planner.pools import PlannedPool, largest_sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +76,7 @@ def any_order(pool: PlannedPool) -> bool:
 
 def _most(pods: Counter[tuple[Workload, str]], slots: int, what: int) -> int:
     """The most CPU (0) or memory (1) that so many pods ask for."""
-    left, total = slots, 0
-    asked = sorted((((w.cpu_milli, w.ram_mib)[what], count) for (w, _), count in pods.items()), reverse=True)
-    for amount, count in asked:
-        taken = min(left, count)
-        total += taken * amount
-        left -= taken
-    return total
+    return largest_sum((((w.cpu_milli, w.ram_mib)[what], count) for (w, _), count in pods.items()), slots)
 
 
 def _pods(pool: PlannedPool) -> Counter[tuple[Workload, str]]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from decimal import ROUND_CEILING, Decimal
 from importlib.util import find_spec
 
 from gpuslice.catalog import InstanceType, instance_types
-from gpuslice.catalog.prices import PriceTable, on_demand, read_price_table
+from gpuslice.catalog.prices import PriceTable
 from gpuslice.planner import greedy
 from gpuslice.planner.errors import InputError
-from gpuslice.planner.guards import Gpu, refusal
-from gpuslice.planner.model import MILLION, Workload
+from gpuslice.planner.guards import refusal
+from gpuslice.planner.model import Workload
 from gpuslice.planner.offers import Catalogue, Hardware, NodeKind, WorkloadClass, catalogue, classes
 from gpuslice.planner.options import Options, Request
+from gpuslice.planner.pricing import millionths, price_table
 from gpuslice.planner.shortlist import least, shortlist
 from gpuslice.planner.solver import Solution
 
@@ -76,9 +76,9 @@ def plan(request: Request) -> Plan:
     """The plan of a request. Raises InputError where there is nothing to choose from."""
     request = replace(request, workloads=tuple(sorted(request.workloads, key=lambda w: w.name)))
     options = request.options
-    prices = _prices(options)
+    prices = price_table(options)
     kinds, skipped = _candidates(request)
-    park = tuple(Hardware(kind, _millionths(prices, kind, options)) for kind in kinds if prices.of(kind.name))
+    park = tuple(Hardware(kind, millionths(prices, kind, options)) for kind in kinds if prices.of(kind.name))
     unpriced = tuple(kind.name for kind in kinds if not prices.of(kind.name))
     if not park:
         raise InputError([f"no candidate has a price in {options.region}: {', '.join(unpriced)}"])
@@ -126,7 +126,7 @@ def answer(
     modes: Sequence[str] = ("exclusive", "time-slicing", "mig"),
 ) -> Answer:
     """The cheapest nodes that were found for some classes, with some modes."""
-    exact = _exactly(options)
+    exact = exact_wanted(options)
     small = len(found) * len(park) <= _MOST_PAIRS or options.method == "exact"
     amounts = [sum(workloads[member].count for member in cls.members) for cls in found]
     if small:
@@ -137,13 +137,13 @@ def answer(
         demands = bought.market.demands
         exact = exact and len(demands) <= _MOST_DEMANDS and sum(len(d.yields) for d in demands) <= _MOST_YIELDS
     solution = _solved(bought, options.seconds if exact else 0)
-    if not small or _rounded(workloads, bought.classes):
+    if not small or rounded(workloads, bought.classes):
         bound = least(workloads, bought.classes, park, modes)
         solution = replace(solution, bound=min(solution.cost, bound))
     return Answer(bought, solution, exact)
 
 
-def _rounded(workloads: Sequence[Workload], found: Sequence[WorkloadClass]) -> bool:
+def rounded(workloads: Sequence[Workload], found: Sequence[WorkloadClass]) -> bool:
     """Whether some class asks for more CPU or memory than one of its workloads: then the solver's bound is too high."""
     return any(
         (workloads[member].cpu_milli, workloads[member].ram_mib) != cls.needs[:2]
@@ -160,23 +160,11 @@ def _solved(bought: Catalogue, seconds: float) -> Solution:
     return exact.solve(bought.market, seconds)
 
 
-def _exactly(options: Options) -> bool:
+def exact_wanted(options: Options) -> bool:
     """Whether the exact method is wanted and can be had."""
     if options.method == "exact" and find_spec("highspy") is None:
         raise InputError(["the exact method needs the Python package highspy. Allowed: --method greedy"])
     return options.method != "greedy" and find_spec("highspy") is not None
-
-
-def _prices(options: Options) -> PriceTable:
-    if options.price_table is not None:
-        return read_price_table(options.price_table, options.region)
-    return on_demand(options.region)
-
-
-def _millionths(prices: PriceTable, kind: InstanceType, options: Options) -> int:
-    price = prices.of(kind.name)
-    assert price is not None
-    return int((price * Decimal(str(options.price_factor)) * MILLION).to_integral_value(ROUND_CEILING))
 
 
 def _candidates(request: Request) -> tuple[list[InstanceType], list[tuple[str, str]]]:
@@ -228,6 +216,3 @@ def no_node(workload: Workload, hardware: Hardware, options: Options) -> str:
         if need > room:
             return f"asks for {need} {what}; {hardware.kind.name} has {room} for pods"
     return ""
-
-
-__all__ = ["Answer", "Gpu", "NodeKind", "Plan", "Unplaced", "answer", "no_node", "nowhere", "plan"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gpuslice.planner.guards import Gpu, use_on
@@ -53,13 +53,18 @@ class PlannedPool:
         """The most use of one GPU, in millionths, when the busiest pods that can meet on it are at their p95."""
         if self.kind.mode == "mig":
             return 0
-        left, total = self.kind.replicas, 0
         uses = ((use_on(w, self.kind.hardware.gpu) or 0, count) for w, count in self.pods().values())
-        for use, count in sorted(uses, reverse=True):
-            taken = min(left, count)
-            total += taken * use
-            left -= taken
-        return total
+        return largest_sum(uses, self.kind.replicas)
+
+
+def largest_sum(amounts: Iterable[tuple[int, int]], most: int) -> int:
+    """The sum of the largest `most` of some amounts, each of them given with how often it is there."""
+    total = 0
+    for amount, count in sorted(amounts, reverse=True):
+        taken = min(most, count)
+        total += taken * amount
+        most -= taken
+    return total
 
 
 def pools(answer: Answer, workloads: Sequence[Workload]) -> list[PlannedPool]:

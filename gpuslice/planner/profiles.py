@@ -13,13 +13,13 @@ from __future__ import annotations
 import csv
 import io
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
 from gpuslice.planner.errors import InputError, shown
+from gpuslice.planner.files import readable_text
 
 COLUMNS = ("Mig instance", "Batch size", "Workload Number", "Throughput", "Latency")
 SLICES = (1, 2, 3, 4, 7)
@@ -137,7 +137,9 @@ class _Table:
 
     def lines(self) -> Iterator[tuple[int, list[str]]]:
         """Line number and cells of every line that is not blank."""
-        reader = csv.reader(io.StringIO(_text(self.path), newline=""), strict=True)
+        reader = csv.reader(
+            io.StringIO(readable_text(self.path, str(self.path), "a CSV file", MAX_BYTES), newline=""), strict=True
+        )
         try:
             for cells in reader:
                 if any(cell.strip() for cell in cells):
@@ -160,23 +162,6 @@ class _Table:
             return value
         self.note(line, f"{column} is {shown(text)}", ", ".join(map(str, allowed or ())) or "a whole number above 0")
         return None
-
-
-def _text(path: Path) -> str:
-    """The file's text. Devices and pipes could be read for ever, so they are not."""
-    try:
-        kind = path.stat()
-        if not stat.S_ISREG(kind.st_mode):
-            raise InputError([f"{path}: is not a file. Allowed: a CSV file"])
-        if kind.st_size > MAX_BYTES:
-            raise InputError([f"{path}: has {kind.st_size} bytes. Allowed: at most {MAX_BYTES}"])
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError([f"{path}: is not UTF-8 text (byte {error.start}). Allowed: UTF-8"]) from None
-    except OSError as error:
-        raise InputError([f"{path}: cannot be read: {error.strerror}"]) from None
-    except ValueError as error:
-        raise InputError([f"{shown(str(path))}: cannot be read: {error}"]) from None
 
 
 def _profile_rows(table: _Table) -> Iterator[Row]:

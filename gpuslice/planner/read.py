@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from gpuslice.catalog import instance_types
 from gpuslice.planner import values as v
 from gpuslice.planner.documents import Problems, load_yaml
 from gpuslice.planner.errors import InputError, shown
+from gpuslice.planner.files import text_of
 from gpuslice.planner.model import Isolation, Latency, Workload
 from gpuslice.planner.options import Options, Request
 from gpuslice.planner.presets import PRESETS
@@ -69,15 +69,7 @@ def read_request(path: Path) -> Request | ServiceRequest:
 
 
 def _text(path: Path) -> str:
-    kind = path.stat()
-    if not stat.S_ISREG(kind.st_mode):
-        raise InputError([f"{path}: is not a file. Allowed: a YAML or CSV file of workloads"])
-    if kind.st_size > MAX_BYTES:
-        raise InputError([f"{path.name}: has {kind.st_size} bytes. Allowed: at most {MAX_BYTES}"])
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError([f"{path.name}: is not UTF-8 text (byte {error.start}). Allowed: UTF-8"]) from None
+    text = text_of(path, path.name, "a YAML or CSV file of workloads", MAX_BYTES)
     if not text.strip():
         raise InputError([f"{path.name}: is empty. Allowed: a list of workloads, see docs/planner.md"])
     return text

@@ -10,6 +10,7 @@ from gpuslice.planner.model import MILLION, Workload
 from gpuslice.planner.offers import Hardware
 from gpuslice.planner.options import Options
 from gpuslice.planner.plan import Plan, no_node
+from gpuslice.planner.solver import pods_in
 from gpuslice.sharing.mig import maximal_layouts
 
 ALTERNATIVES = ("time-slicing", "mig", "exclusive")
@@ -103,9 +104,8 @@ def _best_price(hardware: Hardware, workload: Workload, mode: str, options: Opti
     elif mode == "mig" and hardware.gpu.mig_gpu:
         layouts = maximal_layouts(hardware.gpu.mig_gpu)
         per_gpu = max(sum(count for name, count in layout.items() if name in suits.profiles) for layout in layouts)
-    needs = (workload.cpu_milli, workload.ram_mib, 1)
-    rooms = (room // need for room, need in zip(hardware.room, needs, strict=True) if need)
-    return hardware.price / min(hardware.kind.devices * per_gpu, *rooms)
+    room = pods_in(hardware.room, (workload.cpu_milli, workload.ram_mib, 1))
+    return hardware.price / min(hardware.kind.devices * per_gpu, room)
 
 
 def _dearer(price: float, hardware: Hardware, paid: float, pods: int) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gpuslice.planner.answer import VERSION, difference, money
+from gpuslice.planner.answer import VERSION, comparison, money
 from gpuslice.planner.model import MILLION
+from gpuslice.planner.pricing import prices_json
 from gpuslice.planner.service_plan import ServiceNode, ServicePlan, ServicePool, served, service_pools, usable
 from gpuslice.planner.service_warnings import warnings
 from gpuslice.planner.services import Placed, Service, sizes, unserved
@@ -38,7 +39,7 @@ def as_json(made: ServicePlan) -> dict[str, Any]:
     view = _View(made, service_pools(made), services, {n: float(s.rate / rates[n]) for n, s in services.items()})
     return {
         "version": VERSION,
-        "prices": _prices(made),
+        "prices": prices_json(made.request.options, made.prices, made.unpriced),
         "options": _options(made),
         **_bills(view),
         "pools": [_pool(view, pool) for pool in view.pools],
@@ -56,19 +57,6 @@ def stack_text(made: ServicePlan) -> str:
     return stack_file(service_pools(made), made.request.options, made.after.cost)
 
 
-def _prices(made: ServicePlan) -> dict[str, Any]:
-    options = made.request.options
-    return {
-        "basis": options.basis,
-        "factor": options.price_factor,
-        "region": options.region,
-        "date": made.prices.date,
-        "source": made.prices.source,
-        "hoursPerMonth": options.hours_per_month,
-        "unpriced": list(made.unpriced),
-    }
-
-
 def _options(made: ServicePlan) -> dict[str, Any]:
     request = made.request
     return {
@@ -81,13 +69,10 @@ def _options(made: ServicePlan) -> dict[str, Any]:
 
 def _bills(view: _View) -> dict[str, Any]:
     made, before, after = view.made, view.made.before, view.made.after
-    saved = (before.cost - after.cost) / before.cost if before.cost else 0.0
     return {
         "before": _bill(made, before),
         "after": _bill(made, after),
-        "savings": difference(before.cost, after.cost, view.hours) | {"fraction": round(saved, 4)},
-        "lowerBound": money(after.bound, view.hours),
-        "gap": round((after.cost - after.bound) / after.cost, 6) if after.cost else 0.0,
+        **comparison(before, after, view.hours),
         # Time-slicing plays no part, so nothing has to be kept free for it.
         "withHeadroom": {"efficiency": 1.0, "shortfall": 0.0} | _bill(made, after),
     }

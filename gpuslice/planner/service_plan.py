@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 
 from gpuslice.catalog import InstanceType, gpu_models, instance_types
-from gpuslice.catalog.prices import PriceTable, on_demand, read_price_table
+from gpuslice.catalog.prices import PriceTable
 from gpuslice.planner.errors import InputError, shown
-from gpuslice.planner.model import MILLION
 from gpuslice.planner.offers import WHOLE, Hardware, NodeKind
 from gpuslice.planner.options import Options
 from gpuslice.planner.pools import pool_names
+from gpuslice.planner.pricing import millionths, price_table
 from gpuslice.planner.service_solver import exactly, solve
 from gpuslice.planner.services import (
     LATENCY_SHARE,
@@ -101,9 +101,9 @@ class ServicePool:
 
 def plan(request: ServiceRequest) -> ServicePlan:
     """The plan of a request. Raises InputError where nothing can be chosen, or where a rate is beyond all reason."""
-    prices = _prices(request.options)
+    prices = price_table(request.options)
     kind, unpriced = chosen_type(request, prices)
-    hardware = Hardware(kind, _millionths(prices, kind, request.options))
+    hardware = Hardware(kind, millionths(prices, kind, request.options))
     reasons = [(service, _nowhere(service, request, hardware)) for service in request.services]
     placed = [service for service, reason in reasons if not reason]
     _check_rates(placed, request)
@@ -182,18 +182,6 @@ def chosen_type(request: ServiceRequest, prices: PriceTable) -> tuple[InstanceTy
     if not priced:
         raise InputError([f"no candidate has a price in {request.options.region}: {', '.join(unpriced)}"])
     return min(priced, key=lambda entry: entry[:2])[2], unpriced
-
-
-def _prices(options: Options) -> PriceTable:
-    if options.price_table is not None:
-        return read_price_table(options.price_table, options.region)
-    return on_demand(options.region)
-
-
-def _millionths(prices: PriceTable, kind: InstanceType, options: Options) -> int:
-    price = prices.of(kind.name)
-    assert price is not None
-    return int((price * Decimal(str(options.price_factor)) * MILLION).to_integral_value(ROUND_CEILING))
 
 
 def _nowhere(service: Service, request: ServiceRequest, hardware: Hardware) -> str:

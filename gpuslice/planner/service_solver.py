@@ -9,11 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from importlib.util import find_spec
 
 from gpuslice.planner import greedy
-from gpuslice.planner.errors import InputError
 from gpuslice.planner.options import Options
+from gpuslice.planner.plan import exact_wanted
 from gpuslice.planner.solver import Market, Node, Solution, cost, fill
 
 _MOST_EXACT = 2000
@@ -26,10 +25,7 @@ _SHARE = 0.5
 
 def exactly(options: Options, services: int) -> bool:
     """Whether the exact method is wanted and can be had. Raises InputError where it is wanted and cannot."""
-    there = find_spec("highspy") is not None
-    if options.method == "exact" and not there:
-        raise InputError(["the exact method needs the Python package highspy. Allowed: --method greedy"])
-    return there and (options.method == "exact" or (options.method == "auto" and services <= _MOST_EXACT))
+    return exact_wanted(options) and (options.method == "exact" or services <= _MOST_EXACT)
 
 
 def solve(market: Market, weights: Mapping[str, int], seconds: float) -> Solution:

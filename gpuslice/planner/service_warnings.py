@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
+from gpuslice.planner.amounts import listed
 from gpuslice.planner.service_plan import ServicePlan, ServicePool, largest
 
 _NAMES = 5
@@ -18,8 +19,7 @@ def warnings(made: ServicePlan, pools: Sequence[ServicePool], rates: Mapping[str
 
 
 def _names(names: Sequence[str]) -> str:
-    more = len(names) - _NAMES
-    return ", ".join(names[:_NAMES]) + (f" and {more} more" if more > 0 else "")
+    return listed(names, _NAMES)
 
 
 def _unplaced(made: ServicePlan) -> list[str]:

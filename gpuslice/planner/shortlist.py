@@ -12,7 +12,7 @@ from math import ceil, inf
 
 from gpuslice.planner.model import Workload
 from gpuslice.planner.offers import SHARED, WHOLE, Catalogue, Hardware, NodeKind, WorkloadClass, gpus_of
-from gpuslice.planner.solver import Demand, Market, Slot
+from gpuslice.planner.solver import Demand, Market, Slot, pods_in
 from gpuslice.sharing.mig import maximal_layouts
 
 Needs = tuple[int, int, int]
@@ -108,7 +108,7 @@ class _Search:
     ) -> Iterator[tuple[float, _Way | None]]:
         for index in self.by_gpu[number]:
             hardware = self.park[index]
-            room = min(r // n for r, n in zip(hardware.room, needs, strict=True) if n)
+            room = pods_in(hardware.room, needs)
             if room < 1:
                 continue
             for mode, per_gpu, layout, slot in self._slots(hardware, replicas, profiles):

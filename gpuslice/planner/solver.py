@@ -80,7 +80,7 @@ class Market:
     def unit_price(self, demand: Demand, slot: Slot) -> float:
         """What one unit of the demand costs on nodes that hold nothing else."""
         offer = self.offers[slot[0]]
-        pods = min(offer.slots[slot[1]], *(r // n for n, r in zip(demand.needs, offer.room, strict=True) if n))
+        pods = min(offer.slots[slot[1]], pods_in(offer.room, demand.needs))
         return offer.price / pods / demand.yields[slot]
 
 
@@ -97,8 +97,9 @@ def meets(market: Market, nodes: Iterable[Node]) -> bool:
     return max(left, default=0) <= 0
 
 
-def fits(needs: Sequence[int], room: Sequence[int]) -> bool:
-    return all(need <= left for need, left in zip(needs, room, strict=True))
+def pods_in(room: Sequence[int], needs: Sequence[int]) -> int:
+    """How many pods that ask for the same have room. Each asks for something: itself a pod, if nothing else."""
+    return min(r // n for r, n in zip(room, needs, strict=True) if n)
 
 
 PATIENCE = 200
@@ -141,7 +142,7 @@ def fill_given(
         for index, room in enumerate(rooms):
             if not waiting:
                 break
-            count = min(slots[index].get(key[1], 0), waiting, *(r // n for r, n in zip(room, needs, strict=True) if n))
+            count = min(slots[index].get(key[1], 0), waiting, pods_in(room, needs))
             if count > 0:
                 contents[index][key] = count
                 slots[index][key[1]] -= count
@@ -169,7 +170,7 @@ def _one_node(
     content: dict[tuple[int, str], int] = {}
     misses = 0
     for key in waiting:
-        count = min(slots[key[1]], left[key], *(r // n for r, n in zip(room, needs[key], strict=True) if n))
+        count = min(slots[key[1]], left[key], pods_in(room, needs[key]))
         if count <= 0:
             misses += 1
             if misses >= PATIENCE:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
+from gpuslice.planner.amounts import listed
+
 _WIDTH = 100
 _MOST_ROWS = 40
 _MOST_KINDS = 4
@@ -68,9 +70,7 @@ def _nodes(row: Mapping[str, Any]) -> list[str]:
     if "nodes" not in row:
         return ["", ""]
     kinds = sorted(row["instanceTypes"].items(), key=lambda pair: (-pair[1], pair[0]))
-    more = len(kinds) - _MOST_KINDS
-    shown = ", ".join(f"{n:,} x {t}" for t, n in kinds[:_MOST_KINDS])
-    return [f"{row['nodes']:,}", shown + (f" and {more} more types" if more > 0 else "")]
+    return [f"{row['nodes']:,}", listed([f"{n:,} x {t}" for t, n in kinds], _MOST_KINDS, what="more types")]
 
 
 def _pools(pools: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -129,8 +129,7 @@ def _more(rows: int, indent: str = "") -> list[str]:
 
 
 def _names(names: Sequence[str], count: int = 0) -> str:
-    more = max(count, len(names)) - 3
-    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
+    return listed(names, 3, count)
 
 
 def _basis(answer: Mapping[str, Any]) -> list[str]:

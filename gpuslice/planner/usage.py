@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from gpuslice.planner.amounts import listed
 from gpuslice.planner.errors import InputError
 from gpuslice.planner.model import MILLION, Workload
 
@@ -261,5 +262,4 @@ def _pods(series: Iterable[Series]) -> list[str]:
 
 def _note(notes: list[str], names: Sequence[str], what: str) -> None:
     if names:
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        notes.append(f"{what}: {', '.join(names[:_NAMED])}{more}")
+        notes.append(f"{what}: {listed(names, _NAMED)}")

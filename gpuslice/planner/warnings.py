@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from gpuslice.planner.amounts import listed
 from gpuslice.planner.model import MILLION, Workload
 from gpuslice.planner.order import any_order, nodes_at_worst
-from gpuslice.planner.plan import Plan
+from gpuslice.planner.plan import Plan, rounded
 from gpuslice.planner.pools import PlannedPool, shortfall
 
 PACK_REPLICAS = 4
@@ -15,18 +16,23 @@ _NAMES = 5
 _MOST_NODES = 2000
 
 
-def warnings(plan: Plan, pools: Sequence[PlannedPool]) -> list[str]:
-    """One sentence each, the dearest mistake first."""
+def warnings(plan: Plan, pools: Sequence[PlannedPool], worst: Mapping[str, int]) -> list[str]:
+    """One sentence each, the dearest mistake first. `worst`: `at_worst` of each pool, by name."""
     found = [*_unplaced(plan), *_headroom(plan, pools), *plan.request.notes, *_unknown_gpu(plan), *_unknown_room(plan)]
     found += [*_split(pools), *_rounded(plan)]
-    return [*found, *_order(plan, pools), *_replicas(pools), *_isolation(plan, pools), *_prices(plan), *_proof(plan)]
+    return [
+        *found,
+        *_order(plan, pools, worst),
+        *_replicas(pools),
+        *_isolation(plan, pools),
+        *_prices(plan),
+        *_proof(plan),
+    ]
 
 
 def names(workloads: Iterable[Workload]) -> str:
     """The first few names, and how many more there are."""
-    all_names = [w.name for w in workloads]
-    more = len(all_names) - _NAMES
-    return ", ".join(all_names[:_NAMES]) + (f" and {more} more" if more > 0 else "")
+    return listed([w.name for w in workloads], _NAMES)
 
 
 def _unplaced(plan: Plan) -> list[str]:
@@ -72,26 +78,23 @@ def _split(pools: Sequence[PlannedPool]) -> list[str]:
     split = sorted(name for name, found in places.items() if len(found) > 1)
     if not split:
         return []
-    more = len(split) - _NAMES
-    listed = ", ".join(split[:_NAMES]) + (f" and {more} more" if more > 0 else "")
-    return [f"split over several pools or slices, so each needs a Deployment for each row below: {listed}"]
+    text = "split over several pools or slices, so each needs a Deployment for each row below"
+    return [f"{text}: {listed(split, _NAMES)}"]
 
 
 def _rounded(plan: Plan) -> list[str]:
-    workloads = plan.request.workloads
-    for cls in plan.classes:
-        if any((workloads[m].cpu_milli, workloads[m].ram_mib) != cls.needs[:2] for m in cls.members):
-            return ["CPU and memory are rounded up, for so many kinds of workloads: a node may hold more"]
-    return []
+    if not rounded(plan.request.workloads, plan.classes):
+        return []
+    return ["CPU and memory are rounded up, for so many kinds of workloads: a node may hold more"]
 
 
-def _order(plan: Plan, pools: Sequence[PlannedPool]) -> list[str]:
-    more = {pool.name: (len(pool.nodes), at_worst(pool)) for pool in pools if at_worst(pool) > len(pool.nodes)}
+def _order(plan: Plan, pools: Sequence[PlannedPool], worst: Mapping[str, int]) -> list[str]:
+    more = [pool for pool in pools if worst[pool.name] > len(pool.nodes)]
     if not more:
         return []
-    extra = sum((at_worst(pool) - len(pool.nodes)) * pool.kind.hardware.price for pool in pools if pool.name in more)
+    extra = sum((worst[pool.name] - len(pool.nodes)) * pool.kind.hardware.price for pool in more)
     month = extra * plan.request.options.hours_per_month / MILLION
-    shown = [f"{name} {worst} and not {nodes}" for name, (nodes, worst) in list(more.items())[:_NAMES]]
+    shown = [f"{pool.name} {worst[pool.name]} and not {len(pool.nodes)}" for pool in more[:_NAMES]]
     text = "CPU or memory is tight, and Karpenter fills nodes in an order of its own: it may buy more than planned"
     return [f"{text} ({', '.join(shown)} nodes), up to ${month:,.2f} a month more"]
 
@@ -128,9 +131,7 @@ def _prices(plan: Plan) -> list[str]:
     found = []
     if plan.unpriced and plan.request.candidates is not None:
         region = plan.request.options.region
-        more = len(plan.unpriced) - _NAMES
-        listed = ", ".join(plan.unpriced[:_NAMES]) + (f" and {more} more types" if more > 0 else "")
-        found.append(f"no price in {region}, so no candidate: {listed}")
+        found.append(f"no price in {region}, so no candidate: {listed(plan.unpriced, _NAMES, what='more types')}")
     if plan.request.options.basis != "on-demand":
         factor = plan.request.options.price_factor
         found.append(

@@ -37,7 +37,7 @@ def test_the_type_is_the_cheapest_per_gpu_and_of_equals_the_smallest(price, chea
 
 
 def test_the_greedy_method_needs_no_solver(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("gpuslice.planner.service_solver.find_spec", lambda name: None)
+    monkeypatch.setattr("gpuslice.planner.plan.find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "highspy", None)
     for more in ((), ("--method", "greedy")):
         assert planned(capsys, small(tmp_path), *more)["options"]["method"] == "greedy"
